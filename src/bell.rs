@@ -1,0 +1,112 @@
+//! How a loop sleeps and how others wake it: a parked thread, or a host that was promised a call.
+//!
+//! | state | meaning | left by |
+//! |---|---|---|
+//! | `BUSY` | the loop is being driven, or has work that its host knows of | a letter: `RUNG` |
+//! | `RUNG` | letters wait | home, before it reads them: `BUSY` |
+//! | `PARKED` | home sleeps in `park` | a letter: `RUNG`, and home's thread is unparked |
+//! | `IDLE` | nobody drives the loop and nothing is ready | anything that becomes ready: `RUNG`, and the host is called |
+//!
+//! Letters are posted before the bell is rung, and read after `RUNG` was cleared: one of the two
+//! sides always sees the other. Both sides use read-modify-writes, so no fence is needed.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::facade::{AtomicUsize, Mutex, Ordering, Thread, current, lock, park, park_timeout};
+
+const BUSY: usize = 0;
+const RUNG: usize = 1;
+const PARKED: usize = 2;
+const IDLE: usize = 3;
+
+type Host = Arc<dyn Fn() + Send + Sync>;
+
+pub(crate) struct Bell {
+    state: AtomicUsize,
+    /// Who parks; set before the state can be `PARKED`.
+    sleeper: Mutex<Option<Thread>>,
+    host: Mutex<Option<Host>>,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Bell { state: AtomicUsize::new(IDLE), sleeper: Mutex::new(None), host: Mutex::new(None) }
+    }
+
+    /// Something became ready. From any thread; runs the host's callback if the loop was idle.
+    pub(crate) fn ring(&self) {
+        // Ordering: Release publishes the letter to whoever clears RUNG; Acquire sees `sleeper`.
+        match self.state.swap(RUNG, Ordering::AcqRel) {
+            PARKED => {
+                let sleeper = lock(&self.sleeper).clone();
+                if let Some(thread) = sleeper {
+                    thread.unpark();
+                }
+            }
+            IDLE => {
+                let host = lock(&self.host).clone();
+                if let Some(call) = host {
+                    call();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Home made something ready itself, outside a run: only an idle loop's host must hear of it.
+    pub(crate) fn ring_if_idle(&self) {
+        // Ordering: Relaxed; IDLE is only ever set on this thread.
+        if self.state.load(Ordering::Relaxed) == IDLE {
+            self.ring();
+        }
+    }
+
+    /// Clears the bell. True if it had rung, so that letters may be waiting.
+    #[inline]
+    pub(crate) fn answer(&self) -> bool {
+        // Ordering: Relaxed for the look, which may be late; Acquire for the answer.
+        self.state.load(Ordering::Relaxed) == RUNG
+            && self.state.swap(BUSY, Ordering::AcqRel) == RUNG
+    }
+
+    /// Somebody drives the loop from now on.
+    pub(crate) fn busy(&self) {
+        // Ordering: Relaxed; a bell that rings right now keeps its RUNG.
+        let _ =
+            self.state.compare_exchange(IDLE, BUSY, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    }
+
+    /// Nobody drives the loop and nothing is ready. False if the bell has rung meanwhile.
+    pub(crate) fn idle(&self) -> bool {
+        // Ordering: Acquire on failure, since the caller then reads letters.
+        match self.state.compare_exchange(BUSY, IDLE, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) | Err(IDLE) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Sleeps until the bell rings or `limit` is over; may return early.
+    pub(crate) fn park(&self, limit: Option<Duration>) {
+        let mut sleeper = lock(&self.sleeper);
+        if sleeper.is_none() {
+            *sleeper = Some(current());
+        }
+        drop(sleeper);
+        // Ordering: Release shows `sleeper` to the one who will unpark us.
+        if self.state.compare_exchange(BUSY, PARKED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return;
+        }
+        match limit {
+            None => park(),
+            Some(limit) => park_timeout(limit),
+        }
+        // Ordering: Relaxed; if it fails the bell has rung, and `answer` acquires.
+        let _ =
+            self.state.compare_exchange(PARKED, BUSY, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    }
+
+    /// Sets the host's callback and hands the old one back, to be dropped by the caller.
+    pub(crate) fn set_host(&self, host: Option<Host>) -> Option<impl Sized> {
+        std::mem::replace(&mut *lock(&self.host), host)
+    }
+}

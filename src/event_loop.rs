@@ -1,0 +1,573 @@
+//! The loop itself, and the ways to drive it.
+
+use std::{
+    error::Error,
+    fmt,
+    marker::PhantomData,
+    panic::Location,
+    ptr::NonNull,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::Clock,
+    home::{Entered, here},
+    task::{JoinError, JoinHandle, LIVE, OnUnobserved, TaskInfo, with_here},
+    turn::{Core, Waited},
+};
+
+/// A single-threaded event loop: its tasks, its timers, and the ways to run them.
+///
+/// Tasks are polled in the order in which they became ready; a task woken during its own poll
+/// goes to the back. Timers fire in the order of their deadlines, equal ones in the order of
+/// their creation, never early. Letters from other threads and timers are looked at when nothing
+/// is ready, and at least every 64 polls. An idle loop parks its thread and makes no system call.
+///
+/// Dropping a loop drops the futures of all its tasks, on this thread, before it returns. Wakers
+/// may outlive the loop, on any thread; waking them does nothing then.
+///
+/// ```
+/// use boucle::Loop;
+///
+/// let l = Loop::new();
+/// let answer = l.spawn(async { 42 });
+/// assert_eq!(l.block_on(answer).unwrap(), 42);
+/// ```
+pub struct Loop {
+    /// The loop's own reference, given back by its drop.
+    core: NonNull<Core>,
+    /// Neither `Send` nor `Sync`: its thread is home.
+    thread: PhantomData<*mut ()>,
+}
+
+/// Runs a future to its end on a loop of its own, and returns its output.
+///
+/// Tasks that were spawned and have not ended are dropped before this returns. The future may
+/// borrow.
+///
+/// # Panics
+/// With the future's panic; with the first panic of a task that nobody observed; if every task
+/// waits for something that cannot happen (see [`Stalled`]); and inside a running loop, where the
+/// future should be awaited instead.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let soda = boucle::block_on(async {
+///     boucle::sleep(Duration::from_millis(1)).await;
+///     "soda"
+/// });
+/// assert_eq!(soda, "soda");
+/// ```
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let l = Loop::new();
+    let result = l.drive_main("boucle::block_on", future);
+    l.core().drop_tasks();
+    l.conclude(result)
+}
+
+impl Loop {
+    /// A loop on the real clock.
+    pub fn new() -> Loop {
+        Loop::builder().build()
+    }
+
+    /// A loop to be configured.
+    pub fn builder() -> Builder {
+        Builder { virtual_time: false, on_unobserved: None }
+    }
+
+    fn core(&self) -> &Core {
+        // SAFETY: the loop's own reference keeps it.
+        unsafe { self.core.as_ref() }
+    }
+
+    /// Spawns a task, before, between or during runs.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async { "soda" });
+    /// l.run();
+    /// assert_eq!(format!("{task:?}"), r#"<Task 'main' [FINISHED] ("soda")>"#);
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let core = self.core();
+        // SAFETY: a loop is `!Send`, so this is home's thread; nothing is borrowed.
+        let handle = unsafe { JoinHandle::spawn(&core.tasks, future, Location::caller(), false) };
+        core.tasks.home.bell.ring_if_idle();
+        handle
+    }
+
+    /// Runs a future, and the tasks beside it, until the future ends; returns its output.
+    ///
+    /// The other tasks stay in the loop. The future may borrow; it is a task named `main`.
+    ///
+    /// # Panics
+    /// With the future's panic; with the first panic of a task that nobody observed, now or in an
+    /// earlier run; if every task waits for something that cannot happen (see [`Stalled`]); and
+    /// inside a running loop.
+    ///
+    /// ```
+    /// let (l, mut count) = (boucle::Loop::new(), 0);
+    /// l.block_on(async { count += 1 });
+    /// assert_eq!(count, 1);
+    /// ```
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let result = self.drive_main("Loop::block_on", future);
+        self.conclude(result)
+    }
+
+    /// As [`Loop::block_on`], but tells when the future can never end.
+    ///
+    /// # Errors
+    /// [`Stalled`], if nothing is ready, no timer is left and no waker exists outside the loop: no
+    /// task can ever run again. The future has been dropped then; the other tasks stay.
+    ///
+    /// # Panics
+    /// As [`Loop::block_on`], but for the stall.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let stalled = l.try_block_on(std::future::pending::<()>()).unwrap_err();
+    /// assert!(stalled.to_string().contains("main"));
+    /// ```
+    #[track_caller]
+    pub fn try_block_on<F: Future>(&self, future: F) -> Result<F::Output, Stalled> {
+        let result = self.drive_main("Loop::try_block_on", future);
+        match result {
+            Err(stalled) => {
+                self.resume_unobserved();
+                Err(stalled)
+            }
+            ended => Ok(self.conclude(ended)),
+        }
+    }
+
+    /// Runs until no task is left.
+    ///
+    /// # Panics
+    /// With the first panic of a task that nobody observed, now or in an earlier run; if the tasks
+    /// that are left can never run again (see [`Stalled`]); and inside a running loop.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let tasks = [l.spawn(boucle::yield_now()), l.spawn(boucle::yield_now())];
+    /// l.run();
+    /// assert!(tasks.iter().all(|task| task.is_finished()));
+    /// ```
+    #[track_caller]
+    pub fn run(&self) {
+        let core = self.core();
+        let driven = self.drive("Loop::run");
+        let stalled = loop {
+            // SAFETY: `driven` has entered the loop, which `self` keeps.
+            unsafe { core.run_ready(|| false) };
+            if core.tasks.live() == 0 {
+                break None;
+            }
+            if core.wait() == Waited::Stuck {
+                break Some(self.stalled());
+            }
+        };
+        drop(driven);
+        self.resume_unobserved();
+        if let Some(stalled) = stalled {
+            panic!("{stalled}");
+        }
+    }
+
+    /// Runs until nothing is ready now. Never waits, and never moves a virtual clock.
+    ///
+    /// For a host loop that calls this when [`Loop::on_wake`] or [`Loop::next_deadline`] says so.
+    ///
+    /// # Panics
+    /// Inside a running loop.
+    #[track_caller]
+    pub fn run_until_stalled(&self) {
+        let driven = self.drive("Loop::run_until_stalled");
+        loop {
+            // SAFETY: `driven` has entered the loop, which `self` keeps.
+            unsafe { self.core().run_ready(|| false) };
+            self.core().rest();
+            if self.core().tasks.ready.is_empty() {
+                break;
+            }
+        }
+        drop(driven);
+    }
+
+    /// Polls one ready task; false if none was ready. Never waits.
+    ///
+    /// # Panics
+    /// Inside a running loop.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(boucle::yield_now());
+    /// assert!(l.step() && !task.is_finished());
+    /// assert!(l.step() && task.is_finished());
+    /// assert!(!l.step());
+    /// ```
+    #[track_caller]
+    pub fn step(&self) -> bool {
+        let driven = self.drive("Loop::step");
+        let core = self.core();
+        // SAFETY: `driven` has entered the loop, which `self` keeps.
+        let mut polled = unsafe { core.tasks.run_one() };
+        if !polled {
+            core.look();
+            // SAFETY: likewise.
+            polled = unsafe { core.tasks.run_one() };
+        }
+        drop(driven);
+        polled
+    }
+
+    /// The time on this loop's clock.
+    pub fn now(&self) -> Instant {
+        self.core().now()
+    }
+
+    /// When the next timer is due, if there is one. O(log n) for each timer made since the last
+    /// look.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.core().next_deadline()
+    }
+
+    /// Moves a virtual clock, stopping at each deadline on the way to run what is ready then.
+    ///
+    /// # Panics
+    /// If the loop runs on the real clock; and inside a running loop.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let l = boucle::Loop::builder().virtual_time().build();
+    /// let task = l.spawn(boucle::sleep(Duration::from_secs(3600)));
+    /// l.advance(Duration::from_secs(3599));
+    /// assert!(!task.is_finished());
+    /// l.advance(Duration::from_secs(1));
+    /// assert!(task.is_finished());
+    /// ```
+    #[track_caller]
+    pub fn advance(&self, by: Duration) {
+        assert!(
+            self.core().is_simulated(),
+            "`Loop::advance` on a loop that runs on the real clock: build it with \
+             `Loop::builder().virtual_time()`"
+        );
+        let driven = self.drive("Loop::advance");
+        // SAFETY: `driven` has entered the loop, which `self` keeps.
+        unsafe { self.core().advance(by) };
+        drop(driven);
+    }
+
+    /// Sets what to call when an idle loop becomes ready, so that a host loop knows to run it.
+    ///
+    /// It is called once per change from idle to ready, on the thread that made the change. The
+    /// loop counts as idle after [`Loop::run_until_stalled`], or a [`Loop::step`] that returned
+    /// false; timers are the host's business, through [`Loop::next_deadline`]. A later callback
+    /// replaces an earlier one.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (bell, rings) = mpsc::channel();
+    /// let l = boucle::Loop::new();
+    /// l.on_wake(move || bell.send(()).unwrap());
+    /// let task = l.spawn(async {});
+    /// rings.recv().unwrap();
+    /// l.run_until_stalled();
+    /// assert!(task.is_finished());
+    /// ```
+    pub fn on_wake(&self, f: impl Fn() + Send + Sync + 'static) {
+        drop(self.core().tasks.home.bell.set_host(Some(Arc::new(f))));
+    }
+
+    /// The tasks that have not ended, in the order in which they were spawned. O(n log n).
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let _soda = l.spawn(async {}).named("soda");
+    /// let tasks = l.tasks();
+    /// assert_eq!((tasks.len(), &*tasks[0].name), (1, "soda"));
+    /// ```
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        let tasks = &self.core().tasks;
+        let mut infos = Vec::with_capacity(tasks.live());
+        tasks.each(|header| {
+            // SAFETY: tasks in the roster are alive, and no user code runs here.
+            let task = unsafe { header.as_ref() };
+            if task.is(LIVE) {
+                infos.push(tasks.info(task));
+            }
+        });
+        infos.sort_unstable_by_key(|info: &TaskInfo| info.id);
+        infos
+    }
+
+    fn stalled(&self) -> Stalled {
+        Stalled { tasks: self.tasks() }
+    }
+
+    /// Enters the loop in order to poll its tasks.
+    #[track_caller]
+    fn drive(&self, call: &'static str) -> Driven<'_> {
+        let core = self.core();
+        if !here().is_null() || core.tasks.is_dooming() {
+            refuse(call, core);
+        }
+        core.tasks.home.bell.busy();
+        // SAFETY: `self` keeps the loop; the guard is dropped before the driving call returns.
+        let entered = unsafe { Entered::new(self.core.cast()) };
+        Driven { core, _entered: entered }
+    }
+
+    /// Runs a future as the task `main`.
+    #[track_caller]
+    fn drive_main<F: Future>(
+        &self,
+        call: &'static str,
+        future: F,
+    ) -> Result<Result<F::Output, JoinError>, Stalled> {
+        let core = self.core();
+        let driven = self.drive(call);
+        // SAFETY: `Root` sees to it that the future and its output are gone when this returns.
+        let handle = unsafe { JoinHandle::spawn(&core.tasks, future, Location::caller(), true) };
+        let mut root = Root(handle);
+        let stalled = loop {
+            // SAFETY: `driven` has entered the loop, which `self` keeps.
+            if unsafe { core.run_ready(|| root.0.is_finished()) } {
+                break None;
+            }
+            if core.wait() == Waited::Stuck {
+                break Some(self.stalled());
+            }
+        };
+        let result = match stalled {
+            Some(stalled) => Err(stalled),
+            None => Ok(root.0.take()),
+        };
+        drop(root);
+        drop(driven);
+        result
+    }
+
+    /// What a driving call returns, or panics with.
+    #[track_caller]
+    fn conclude<T>(&self, result: Result<Result<T, JoinError>, Stalled>) -> T {
+        match result {
+            Ok(Ok(output)) => {
+                self.resume_unobserved();
+                output
+            }
+            Ok(Err(error)) => match error.try_into_panic() {
+                Ok(payload) => std::panic::resume_unwind(payload),
+                Err(error) => unreachable!("nobody has a handle to cancel: {error}"),
+            },
+            Err(stalled) => {
+                self.resume_unobserved();
+                panic!("{stalled}")
+            }
+        }
+    }
+
+    fn resume_unobserved(&self) {
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(unobserved) = self.core().tasks.take_unobserved() {
+            unobserved.resume();
+        }
+    }
+}
+
+impl Default for Loop {
+    fn default() -> Self {
+        Loop::new()
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        // SAFETY: the loop's own reference is given back once; a loop is `!Send`.
+        unsafe { Core::close(self.core) };
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop")
+            .field("tasks", &self.core().tasks.live())
+            .field("virtual_time", &self.core().is_simulated())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A loop is being driven.
+struct Driven<'l> {
+    core: &'l Core,
+    _entered: Entered,
+}
+
+impl Drop for Driven<'_> {
+    fn drop(&mut self) {
+        self.core.rest();
+    }
+}
+
+/// The handle of a future that may borrow.
+struct Root<T>(JoinHandle<T>);
+
+impl<T> Drop for Root<T> {
+    fn drop(&mut self) {
+        if !self.0.is_finished() {
+            self.0.cancel();
+            if !self.0.is_finished() {
+                // Only a fault of ours could get here; going on would leave a future behind whose
+                // borrows end now.
+                std::process::abort();
+            }
+        }
+    }
+}
+
+/// Says why a loop cannot be driven here.
+#[cold]
+#[track_caller]
+fn refuse(call: &str, core: &Core) -> ! {
+    let inside = with_here(|tasks| {
+        let which = if std::ptr::eq(tasks, &core.tasks) { "the same" } else { "another" };
+        match tasks.running() {
+            Some(task) => format!(
+                "task '{}' ({}, spawned at {}) of {which} loop",
+                tasks.name(task),
+                task.id,
+                task.place
+            ),
+            None => format!("{which} loop, between two tasks"),
+        }
+    });
+    let inside = inside.unwrap_or_else(|| "a destructor that the loop runs".into());
+    panic!(
+        "`{call}` called inside {inside}: a thread drives one loop at a time; `.await` the future \
+         or `spawn` it instead"
+    )
+}
+
+/// Configures a [`Loop`].
+///
+/// ```
+/// let l = boucle::Loop::builder().virtual_time().build();
+/// # drop(l);
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    virtual_time: bool,
+    on_unobserved: Option<OnUnobserved>,
+}
+
+impl Builder {
+    /// Gives the loop a clock that stands still while anything is ready, and jumps to the next
+    /// deadline when nothing is.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let l = boucle::Loop::builder().virtual_time().build();
+    /// let start = l.now();
+    /// l.block_on(boucle::sleep(Duration::from_secs(3600)));
+    /// assert_eq!(l.now() - start, Duration::from_secs(3600));
+    /// ```
+    pub fn virtual_time(mut self) -> Self {
+        self.virtual_time = true;
+        self
+    }
+
+    /// Takes panics that nobody observes as they come, instead of resuming the first one when
+    /// `block_on` or `run` returns.
+    ///
+    /// A panic is unobserved when the task's handle is dropped without its error being read. The
+    /// callback runs on the loop's thread; what it panics with is dropped.
+    ///
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// let log = Rc::new(RefCell::new(Vec::new()));
+    /// let l = boucle::Loop::builder()
+    ///     .on_unobserved({
+    ///         let log = log.clone();
+    ///         move |error| log.borrow_mut().push(error.task_name().to_owned())
+    ///     })
+    ///     .build();
+    /// drop(l.spawn(async { panic!("burnt") }).named("fries"));
+    /// l.run();
+    /// assert_eq!(*log.borrow(), ["fries"]);
+    /// ```
+    pub fn on_unobserved(mut self, f: impl Fn(JoinError) + 'static) -> Self {
+        self.on_unobserved = Some(Rc::new(f));
+        self
+    }
+
+    /// Makes the loop. Reads no clock and makes no system call, unless time is virtual.
+    pub fn build(self) -> Loop {
+        let clock = if self.virtual_time { Clock::simulated() } else { Clock::real() };
+        Loop { core: Core::create(clock, self.on_unobserved), thread: PhantomData }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("virtual_time", &self.virtual_time).finish_non_exhaustive()
+    }
+}
+
+/// The proof that a loop would hang for ever: nothing is ready, no timer is armed, and no waker of
+/// any of its tasks exists outside boucle's own waiting lists, so nobody can ever wake one.
+///
+/// Its `Display` lists the tasks, what each waits for and where it was spawned.
+pub struct Stalled {
+    tasks: Vec<TaskInfo>,
+}
+
+/// How many tasks a report lists.
+const LISTED: usize = 50;
+
+impl Stalled {
+    /// The tasks that wait, in the order in which they were spawned.
+    pub fn tasks(&self) -> &[TaskInfo] {
+        &self.tasks
+    }
+}
+
+impl fmt::Display for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.tasks.len();
+        let (tasks, wait) = if count == 1 { ("task", "waits") } else { ("tasks", "wait") };
+        write!(f, "deadlock: {count} {tasks} {wait} for what can never happen")?;
+        for TaskInfo { id, name, status, spawned_at, waits, .. } in self.tasks.iter().take(LISTED) {
+            write!(f, "\n  {name} {id} {status} for {waits}, spawned at {spawned_at}")?;
+        }
+        if count > LISTED {
+            write!(f, "\n  and {} more", count - LISTED)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Stalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for Stalled {}

@@ -1,0 +1,35 @@
+//! What two threads can touch, from std or from loom.
+//!
+//! Every atomic, lock, parked thread and raw allocation of the crate comes from here, so that a
+//! build with `--cfg loom` runs the same code under the model checker.
+
+#[cfg(not(loom))]
+pub(crate) use std::{
+    alloc::{alloc, dealloc},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    thread::{Thread, current, park, park_timeout},
+};
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    alloc::{alloc, dealloc},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    thread::{Thread, current, park},
+};
+
+/// loom has no clock: a model that parks must be woken.
+#[cfg(loom)]
+pub(crate) fn park_timeout(_: std::time::Duration) {
+    park();
+}
+
+/// Locks a mutex whose holder never runs user code, so that a poisoned one is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

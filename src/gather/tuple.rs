@@ -1,0 +1,106 @@
+//! Tuples of up to twelve.
+
+// The fields are named after the types.
+#![allow(non_snake_case)]
+
+use std::{pin::Pin, task::Context};
+
+use pin_project_lite::pin_project;
+
+use super::{
+    Stage,
+    sealed::{self, Children},
+};
+
+/// The futures of a tuple, each in a field of its own.
+macro_rules! tuples {
+    ($($tuple:ident: $first:ident $($name:ident)*;)*) => {$(
+        pin_project! {
+            pub struct $tuple<$first: Future, $($name: Future),*> {
+                #[pin] $first: Stage<$first>,
+                $(#[pin] $name: Stage<$name>,)*
+            }
+        }
+
+        impl<$first: Future, $($name: Future),*> sealed::Gather for ($first, $($name,)*) {
+            type Children = $tuple<$first, $($name),*>;
+
+            fn into_children(self) -> Self::Children {
+                let ($first, $($name,)*) = self;
+                $tuple { $first: Stage::new($first), $($name: Stage::new($name)),* }
+            }
+        }
+
+        impl<$first: Future, $($name: Future),*> Children for $tuple<$first, $($name),*> {
+            type Output = ($first::Output, $($name::Output,)*);
+
+            fn len(&self) -> usize {
+                [stringify!($first), $(stringify!($name)),*].len()
+            }
+
+            fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
+                let this = self.project();
+                #[allow(unused_mut)]
+                let mut at = 0;
+                if index == at {
+                    return this.$first.poll(cx);
+                }
+                $(
+                    at += 1;
+                    if index == at {
+                        return this.$name.poll(cx);
+                    }
+                )*
+                unreachable!("a tuple of {} has no child {index}", at + 1)
+            }
+
+            fn take(self: Pin<&mut Self>) -> Self::Output {
+                let this = self.project();
+                (this.$first.take(), $(this.$name.take(),)*)
+            }
+
+            fn clear(self: Pin<&mut Self>) {
+                let this = self.project();
+                this.$first.clear();
+                $(this.$name.clear();)*
+            }
+        }
+    )*};
+}
+
+tuples! {
+    Tuple1: A;
+    Tuple2: A B;
+    Tuple3: A B C;
+    Tuple4: A B C D;
+    Tuple5: A B C D E;
+    Tuple6: A B C D E G;
+    Tuple7: A B C D E G H;
+    Tuple8: A B C D E G H I;
+    Tuple9: A B C D E G H I J;
+    Tuple10: A B C D E G H I J K;
+    Tuple11: A B C D E G H I J K L;
+    Tuple12: A B C D E G H I J K L M;
+}
+
+impl sealed::Gather for () {
+    type Children = ();
+
+    fn into_children(self) {}
+}
+
+impl Children for () {
+    type Output = ();
+
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn poll(self: Pin<&mut Self>, index: usize, _: &mut Context<'_>) -> bool {
+        unreachable!("an empty tuple has no child {index}")
+    }
+
+    fn take(self: Pin<&mut Self>) {}
+
+    fn clear(self: Pin<&mut Self>) {}
+}

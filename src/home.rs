@@ -1,0 +1,538 @@
+//! What a waker must know: its anchor, and the anchor's home.
+//!
+//! An [`Anchor`] is the head of every piece of memory that std wakers point into: a task, or the
+//! block of a gather. A [`Home`] is the head of a loop. *Home* is also the thread of the loop
+//! while that loop is entered there: [`at_home`] is one comparison, and what it guards needs no
+//! atomics.
+//!
+//! | field of `Anchor` | home | elsewhere |
+//! |---|---|---|
+//! | `vtable`, `home` | read | read |
+//! | `word` | reads, collects | counts, wakes |
+//! | `held`, `clones`, `slot`, `flags` | reads and writes | never |
+//!
+//! `[memory]` invariant: the memory of an anchor stays while at least one of these holds:
+//! a flag in [`KEEP`] is set; `held > 0`; `clones` and the count in `word` differ from zero in
+//! sum; a letter about it is on its way. [`Anchor::settle`] frees it when the last goes.
+//!
+//! `[outlives]` invariant: a home outlives its anchors. The loop's own reference covers them
+//! while the loop is there; when it goes, [`Home::abandon`] gives every anchor that is left a
+//! reference of its own. So the address of a home names it: it cannot be reused while an anchor
+//! could still be compared with it.
+//!
+//! `[letters]` invariant: a thread that writes to a home it does not own first takes a reference,
+//! since the moment a letter is posted its anchor and the loop may go.
+
+use std::{
+    cell::{Cell, RefCell},
+    ptr::{self, NonNull},
+};
+
+use crate::{
+    bell::Bell,
+    facade::{AtomicUsize, Ordering},
+    inbox::Inbox,
+    roster::Roster,
+    wakee::{Target, TargetVTable, set_polled},
+    word::{Sent, Word, too_many},
+};
+
+/// How many children of one task may be polled before the task goes to the back of the queue,
+/// and how many tasks before the loop looks at timers and letters.
+pub(crate) const STRIDE: u32 = 64;
+
+/// The flags of an anchor that keep its memory. What they mean is the business of its owner, but
+/// for [`LIVE`].
+pub(crate) const KEEP: u32 = 0b1111;
+
+/// The anchor's owner is there: waking it means something.
+pub(crate) const LIVE: u32 = 1 << 0;
+
+#[repr(C)]
+pub(crate) struct Home {
+    /// The address of this home, with the provenance of the loop's whole allocation.
+    this: Cell<*const Home>,
+    refs: AtomicUsize,
+    dealloc: unsafe fn(NonNull<Home>),
+    pub(crate) bell: Bell,
+    inbox: Inbox<Letter>,
+    /// The vector that the inbox's letters are exchanged with.
+    read: Cell<Vec<Letter>>,
+    roster: RefCell<Roster<Anchor>>,
+    gone: Cell<bool>,
+    /// How many more children the current poll may poll.
+    pub(crate) budget: Cell<u32>,
+}
+
+#[repr(C)]
+pub(crate) struct Anchor {
+    /// Points at a static whose first field is an [`AnchorVTable`].
+    pub(crate) vtable: *const AnchorVTable,
+    pub(crate) home: NonNull<Home>,
+    pub(crate) word: Word,
+    held: Cell<u32>,
+    /// Wakers cloned at home less wakers dropped at home.
+    clones: Cell<i32>,
+    slot: Cell<u32>,
+    pub(crate) flags: Cell<u32>,
+}
+
+#[repr(C)]
+pub(crate) struct AnchorVTable {
+    pub(crate) target: TargetVTable,
+    /// A wake from elsewhere has arrived. Home only; never unwinds.
+    pub(crate) deliver: unsafe fn(NonNull<Anchor>),
+    /// Gives the memory back. Any thread; runs no user code.
+    pub(crate) dealloc: unsafe fn(NonNull<Anchor>),
+}
+
+/// What other threads write to a loop.
+pub(crate) enum Letter {
+    /// The word of this anchor has changed.
+    Anchor(NonNull<Anchor>),
+    /// The sleep of this timer was dropped elsewhere.
+    Timer { slot: u32, generation: u32 },
+}
+
+// SAFETY: a letter is an address for home, which alone follows it.
+unsafe impl Send for Letter {}
+
+#[cfg(not(loom))]
+thread_local! {
+    static HERE: Cell<*const Home> = const { Cell::new(ptr::null()) };
+}
+
+#[cfg(loom)]
+loom::thread_local! {
+    static HERE: Cell<*const Home> = Cell::new(ptr::null());
+}
+
+/// The loop that is entered on this thread, or null.
+///
+/// `[here]` invariant: while it is not null it is alive: whoever entered it holds it.
+#[inline]
+pub(crate) fn here() -> *const Home {
+    HERE.with(Cell::get)
+}
+
+/// Makes a loop the current one until it is dropped; the previous one comes back then.
+pub(crate) struct Entered {
+    previous: *const Home,
+    polled: *const Target,
+    held: Option<HomeRef>,
+}
+
+impl Entered {
+    /// # Safety
+    /// The home is alive, this is its thread, and the guard is dropped in reverse order of entry.
+    pub(crate) unsafe fn new(home: NonNull<Home>) -> Entered {
+        let previous = here();
+        // Whoever entered the same loop before us holds it already.
+        let held = (!ptr::eq(previous, home.as_ptr())).then(|| {
+            // SAFETY: the caller says that the home is alive.
+            unsafe { HomeRef::new(home) }
+        });
+        // SAFETY: as above. A loop that is gone is not entered: its destructors find none.
+        if unsafe { !(*home.as_ptr()).is_gone() } {
+            HERE.with(|here| here.set(home.as_ptr()));
+        }
+        Entered { previous, polled: set_polled(ptr::null()), held }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // The loop of an outer entry may have been dropped meanwhile, by a destructor.
+        // SAFETY: [here]: the outer entry still holds it.
+        let gone = !self.previous.is_null() && unsafe { (*self.previous).is_gone() };
+        HERE.with(|here| here.set(if gone { ptr::null() } else { self.previous }));
+        set_polled(self.polled);
+        // Only now, that nobody on this thread calls it current, may the home go.
+        drop(self.held.take());
+    }
+}
+
+/// A counted reference to a home, from any thread.
+pub(crate) struct HomeRef(NonNull<Home>);
+
+impl HomeRef {
+    /// # Safety
+    /// The home is alive.
+    pub(crate) unsafe fn new(home: NonNull<Home>) -> HomeRef {
+        // SAFETY: the caller says so.
+        unsafe { Home::retain(home, 1) };
+        HomeRef(home)
+    }
+
+    /// Leaves a letter. False if the loop is gone.
+    pub(crate) fn post(&self, letter: Letter) -> bool {
+        // SAFETY: this reference keeps the home; `inbox` and `bell` are made for any thread.
+        let (inbox, bell) = unsafe {
+            let home = self.0.as_ptr();
+            (&(*home).inbox, &(*home).bell)
+        };
+        let posted = inbox.post(letter).is_ok();
+        if posted {
+            bell.ring();
+        }
+        posted
+    }
+}
+
+impl Drop for HomeRef {
+    fn drop(&mut self) {
+        // SAFETY: this reference was counted.
+        unsafe { Home::release(self.0) };
+    }
+}
+
+impl Home {
+    pub(crate) fn new(dealloc: unsafe fn(NonNull<Home>)) -> Home {
+        Home {
+            this: Cell::new(ptr::null()),
+            refs: AtomicUsize::new(1),
+            dealloc,
+            bell: Bell::new(),
+            inbox: Inbox::new(),
+            read: Cell::new(Vec::new()),
+            roster: RefCell::new(Roster::new()),
+            gone: Cell::new(false),
+            budget: Cell::new(STRIDE),
+        }
+    }
+
+    /// # Safety
+    /// Once, after the home was moved to where it stays; `this` covers the loop's allocation.
+    pub(crate) unsafe fn settle_in(this: NonNull<Home>) {
+        // SAFETY: the caller says so.
+        unsafe { (*this.as_ptr()).this.set(this.as_ptr()) };
+    }
+
+    /// The pointer that anchors, and the loop itself, refer to this home by.
+    #[inline]
+    pub(crate) fn this(&self) -> NonNull<Home> {
+        debug_assert!(!self.this.get().is_null());
+        // SAFETY: `settle_in` came first.
+        unsafe { NonNull::new_unchecked(self.this.get().cast_mut()) }
+    }
+
+    /// # Safety
+    /// The home is alive. Each reference is released once.
+    pub(crate) unsafe fn retain(home: NonNull<Home>, count: usize) {
+        // SAFETY: the caller says so. Ordering: Relaxed, a count that only grows here.
+        unsafe { (*home.as_ptr()).refs.fetch_add(count, Ordering::Relaxed) };
+    }
+
+    /// # Safety
+    /// The caller owns a reference and does not use the home any more.
+    pub(crate) unsafe fn release(home: NonNull<Home>) {
+        // SAFETY: the caller's reference keeps it until here. Ordering: Release hands over what
+        // this thread did with it, Acquire is for the last one, who frees it.
+        if unsafe { (*home.as_ptr()).refs.fetch_sub(1, Ordering::AcqRel) } == 1 {
+            // SAFETY: that was the last reference.
+            unsafe { ((*home.as_ptr()).dealloc)(home) };
+        }
+    }
+
+    /// Reads the letters; `timer` hears of sleeps that were dropped elsewhere.
+    pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32, u32)) {
+        let mut letters = self.read.take();
+        self.inbox.swap(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                // SAFETY: [memory]: the letter keeps the anchor, and this is home.
+                Letter::Anchor(anchor) => unsafe { Anchor::receive(anchor) },
+                Letter::Timer { slot, generation } => timer(slot, generation),
+            }
+        }
+        self.read.set(letters);
+    }
+
+    /// Whether the loop is gone, as far as another thread can tell.
+    ///
+    /// # Safety
+    /// The home is alive.
+    pub(crate) unsafe fn is_closed(home: NonNull<Home>) -> bool {
+        // SAFETY: the caller says so; the box is made for any thread.
+        unsafe { (*home.as_ptr()).inbox.is_closed() }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    pub(crate) fn span(&self) -> u32 {
+        self.roster.borrow().span()
+    }
+
+    /// The anchor with this number, if it is in use.
+    pub(crate) fn anchor(&self, index: u32) -> Option<NonNull<Anchor>> {
+        self.roster.borrow().get(index)
+    }
+
+    /// The loop is gone: from here on the anchors that are left belong to whoever refers to them.
+    ///
+    /// `pins` further references are taken for what else keeps the home; `unpin` is told of each
+    /// that turns out to be settled by a letter still in the box.
+    ///
+    /// # Safety
+    /// Home's thread only, once; nothing of the home is used by the loop any more but its own
+    /// reference, which the caller releases.
+    pub(crate) unsafe fn abandon(home: NonNull<Home>, pins: usize) {
+        // SAFETY: the loop's own reference keeps the home until after this function.
+        let this = unsafe { home.as_ref() };
+        this.gone.set(true);
+        if ptr::eq(here(), home.as_ptr()) {
+            // A destructor of this very loop drops it: the rest of that destructor is away.
+            HERE.with(|here| here.set(ptr::null()));
+        }
+        // SAFETY: it is alive, and each anchor and pin releases its reference once.
+        unsafe { Home::retain(home, pins) };
+        for index in 0..this.span() {
+            if let Some(anchor) = this.anchor(index) {
+                // SAFETY: anchors in the roster are alive, and this is home.
+                unsafe { Anchor::abandon(anchor) };
+            }
+        }
+        for letter in this.inbox.close() {
+            match letter {
+                // SAFETY: [memory]: the letter keeps the anchor.
+                Letter::Anchor(anchor) => unsafe { Anchor::returned(anchor) },
+                // SAFETY: one of the pins was for this timer.
+                Letter::Timer { .. } => unsafe { Home::release(home) },
+            }
+        }
+    }
+}
+
+impl Anchor {
+    /// The anchor of memory that has no loop: every reference counts in the word.
+    pub(crate) fn orphan(vtable: *const AnchorVTable) -> Anchor {
+        let word = Word::orphan(1);
+        Anchor { word, ..Anchor::new(vtable, NonNull::dangling()) }
+    }
+
+    pub(crate) fn new(vtable: *const AnchorVTable, home: NonNull<Home>) -> Anchor {
+        Anchor {
+            vtable,
+            home,
+            word: Word::new(),
+            held: Cell::new(0),
+            clones: Cell::new(0),
+            slot: Cell::new(u32::MAX),
+            flags: Cell::new(0),
+        }
+    }
+
+    /// Enters the anchor in its home's roster.
+    ///
+    /// # Safety
+    /// Home only; the anchor is alive, and `anchor` covers its whole allocation.
+    #[inline]
+    pub(crate) unsafe fn enroll(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so; [outlives].
+        unsafe {
+            let home = (*anchor.as_ptr()).home.as_ref();
+            (*anchor.as_ptr()).slot.set(home.roster.borrow_mut().insert(anchor));
+        }
+    }
+
+    /// Whether this thread may use the cells of the anchor.
+    ///
+    /// # Safety
+    /// The anchor is alive.
+    #[inline]
+    pub(crate) unsafe fn at_home(anchor: NonNull<Anchor>) -> bool {
+        // SAFETY: `home` never changes.
+        ptr::eq(here(), unsafe { (*anchor.as_ptr()).home }.as_ptr())
+    }
+
+    /// # Safety
+    /// Home's thread only; the anchor is alive.
+    #[inline]
+    pub(crate) unsafe fn hold(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so.
+        let held = unsafe { &(*anchor.as_ptr()).held };
+        held.set(held.get().checked_add(1).unwrap_or_else(|| too_many()));
+    }
+
+    /// # Safety
+    /// Home's thread only; the caller held the anchor and does not use it any more.
+    #[inline]
+    pub(crate) unsafe fn release(anchor: NonNull<Anchor>) {
+        // SAFETY: [memory] until the end of this function.
+        unsafe {
+            let held = &(*anchor.as_ptr()).held;
+            held.set(held.get() - 1);
+            Anchor::settle(anchor);
+        }
+    }
+
+    /// Frees the memory if nothing keeps it. Called when the last hold or the last `KEEP` flag
+    /// goes, or a waker at home.
+    ///
+    /// # Safety
+    /// Home's thread only; the caller does not use the anchor any more.
+    #[inline]
+    pub(crate) unsafe fn settle(anchor: NonNull<Anchor>) {
+        // SAFETY: [memory]: the anchor has not been freed, since only this function does so here.
+        let this = unsafe { anchor.as_ref() };
+        if this.flags.get() & KEEP != 0 || this.held.get() != 0 {
+            return;
+        }
+        let (elsewhere, posted) = this.word.peek();
+        if this.clones.get() as isize + elsewhere == 0 && !posted && !this.word.is_orphan() {
+            // SAFETY: [memory]: nothing keeps it, and it is alive, so its home is.
+            unsafe {
+                this.home.as_ref().roster.borrow_mut().remove(this.slot.get());
+                ((*this.vtable).dealloc)(anchor);
+            }
+        } else if this.word.is_orphan() {
+            // All that this thread counted was one reference.
+            // SAFETY: it has gone just now.
+            unsafe { Anchor::send(anchor, false, true) };
+        }
+    }
+
+    /// How many wakers exist, and whether a wake is on its way from elsewhere.
+    ///
+    /// # Safety
+    /// Home only; the anchor is alive.
+    pub(crate) unsafe fn wakers(anchor: NonNull<Anchor>) -> (usize, bool) {
+        // SAFETY: the caller says so.
+        let this = unsafe { anchor.as_ref() };
+        let (elsewhere, posted) = this.word.peek();
+        ((this.clones.get() as isize + elsewhere).max(0) as usize, posted)
+    }
+
+    /// A std waker is cloned, on any thread.
+    ///
+    /// # Safety
+    /// The anchor is alive.
+    #[inline]
+    pub(crate) unsafe fn clone_waker(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so; the cells are used at home only.
+        unsafe {
+            if Anchor::at_home(anchor) {
+                let clones = &(*anchor.as_ptr()).clones;
+                clones.set(clones.get().checked_add(1).unwrap_or_else(|| too_many()));
+            } else {
+                (*anchor.as_ptr()).word.cloned();
+            }
+        }
+    }
+
+    /// A std waker is dropped, on any thread.
+    ///
+    /// # Safety
+    /// The caller owned one and does not use the anchor any more.
+    #[inline]
+    pub(crate) unsafe fn drop_waker(anchor: NonNull<Anchor>) {
+        // SAFETY: [memory] until the waker is uncounted; the cells are used at home only.
+        unsafe {
+            if Anchor::at_home(anchor) {
+                Anchor::uncount(anchor);
+            } else {
+                Anchor::send(anchor, false, true);
+            }
+        }
+    }
+
+    /// A std waker is dropped at home.
+    ///
+    /// # Safety
+    /// As [`Anchor::drop_waker`], and home only.
+    #[inline]
+    pub(crate) unsafe fn uncount(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so.
+        unsafe {
+            let clones = &(*anchor.as_ptr()).clones;
+            clones.set(clones.get() - 1);
+            Anchor::settle(anchor);
+        }
+    }
+
+    /// A wake, a drop or both, of a waker away from home.
+    ///
+    /// # Safety
+    /// The caller owns a reference that the word counts, or counts together with home. With
+    /// `dropped` it does not use the anchor any more.
+    #[cold]
+    pub(crate) unsafe fn send(anchor: NonNull<Anchor>, wake: bool, dropped: bool) {
+        let this = anchor.as_ptr();
+        // SAFETY: the caller's reference keeps the anchor until the word says that it is gone,
+        // and [outlives]; after that only `home` is used, by [letters].
+        unsafe {
+            let home = (!(*this).word.is_orphan()).then(|| HomeRef::new((*this).home));
+            match (*this).word.send(wake, dropped) {
+                Sent::Done => {}
+                Sent::Last => Anchor::free_orphan(anchor),
+                Sent::Post => {
+                    // An orphan stays one, so a word that asks for a letter had a home above.
+                    let posted = home.is_some_and(|home| home.post(Letter::Anchor(anchor)));
+                    if !posted {
+                        Anchor::returned(anchor);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Home reads a letter about this anchor.
+    ///
+    /// # Safety
+    /// Home only; the letter was posted and is read once.
+    unsafe fn receive(anchor: NonNull<Anchor>) {
+        // SAFETY: [memory]: the letter kept the anchor until `collect`; then the hold does.
+        unsafe {
+            Anchor::hold(anchor);
+            let this = anchor.as_ref();
+            let found = this.word.collect();
+            this.clones.set(this.clones.get() + found.clones);
+            if found.wake {
+                ((*this.vtable).deliver)(anchor);
+            }
+            Anchor::release(anchor);
+        }
+    }
+
+    /// # Safety
+    /// Home only, once, when the loop goes.
+    unsafe fn abandon(anchor: NonNull<Anchor>) {
+        // SAFETY: the anchor is alive until the word says otherwise; [outlives].
+        unsafe {
+            let this = anchor.as_ref();
+            Home::retain(this.home, 1);
+            let kept = this.flags.get() & KEEP != 0 || this.held.get() != 0;
+            if this.word.abandon(this.clones.get() as isize + kept as isize) {
+                Anchor::free_orphan(anchor);
+            }
+        }
+    }
+
+    /// A letter about this anchor was not delivered: its loop is gone.
+    ///
+    /// # Safety
+    /// The caller has that letter.
+    unsafe fn returned(anchor: NonNull<Anchor>) {
+        // SAFETY: [memory]: the letter keeps the anchor.
+        if unsafe { (*anchor.as_ptr()).word.returned() } {
+            // SAFETY: and nothing else does.
+            unsafe { Anchor::free_orphan(anchor) };
+        }
+    }
+
+    /// # Safety
+    /// That was the last reference to an anchor whose loop is gone.
+    unsafe fn free_orphan(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so. The home's reference was taken by `abandon`; an anchor that
+        // never had a home has a dangling one.
+        unsafe {
+            let home = (*anchor.as_ptr()).home;
+            ((*(*anchor.as_ptr()).vtable).dealloc)(anchor);
+            if home != NonNull::dangling() {
+                Home::release(home);
+            }
+        }
+    }
+}

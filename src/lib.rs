@@ -1,0 +1,60 @@
+#![doc = include_str!("../README.md")]
+
+// The rooms, from the floor up: each imports only from those above it in this list. Rooms that
+// hold `unsafe` say so on their door.
+
+// Tools: no tasks, no wakers, no I/O.
+mod facade;
+mod guard;
+mod heap;
+mod inbox;
+mod roster;
+mod slab;
+mod word;
+
+// What is woken, what waits.
+mod bell;
+mod clock;
+#[allow(unsafe_code)]
+mod home;
+#[allow(unsafe_code)]
+mod ready;
+#[allow(unsafe_code)]
+mod wakee;
+
+// Tasks and timers, blind to each other.
+#[allow(unsafe_code)]
+mod task;
+mod timers;
+
+// One turn of a loop; children polled inside their parent.
+#[allow(unsafe_code)]
+mod nest;
+#[allow(unsafe_code)]
+mod turn;
+
+// Which loop runs here.
+mod current;
+
+// The doors.
+#[allow(unsafe_code)]
+mod event_loop;
+#[allow(unsafe_code)]
+mod gather;
+#[allow(unsafe_code)]
+mod spawn;
+pub mod sync;
+mod task_set;
+#[allow(unsafe_code)]
+pub mod time;
+#[allow(unsafe_code)]
+mod wait;
+
+pub use event_loop::{Builder, Loop, Stalled, block_on};
+pub use gather::{Gather, Gathering, gather};
+pub use spawn::{YieldNow, spawn, yield_now};
+pub use sync::Waiter;
+pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
+pub use task_set::TaskSet;
+pub use time::{Sleep, now, sleep, sleep_until};
+pub use wait::{Wait, wait};

@@ -1,0 +1,222 @@
+//! How a task ends: by itself, by a panic, by a cancel, or with its loop.
+//!
+//! Futures, outputs and errors are dropped here and in `cell`, always under [`catch`], never while
+//! anything of the loop is borrowed.
+
+use std::{mem::ManuallyDrop, ptr::NonNull};
+
+use super::{
+    error::JoinError,
+    header::Header,
+    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, OUTPUT},
+    tasks::Tasks,
+};
+use crate::{
+    guard::{OnDrop, Payload, catch},
+    home::{Anchor, Entered},
+};
+
+/// Where the error of a task lies when `ERROR` is set.
+pub(super) fn error_of(header: NonNull<Header>) -> *mut ManuallyDrop<JoinError> {
+    // SAFETY: the header is alive and its pointer covers the whole cell, whose content begins at
+    // this offset and is a union with an error.
+    unsafe { header.as_ptr().byte_add(header.as_ref().vtable().content).cast() }
+}
+
+/// The future has panicked, in its poll or in its destructor, and is no more.
+///
+/// # Safety
+/// The task is `BUSY` and its cell holds nothing.
+#[cold]
+pub(super) unsafe fn fail(header: NonNull<Header>, payload: Payload) {
+    // SAFETY: `BUSY` keeps the task.
+    let task = unsafe { header.as_ref() };
+    let tasks = Tasks::of(task);
+    let error = tasks.error(task, Some(payload));
+    if task.is(CANCEL) {
+        tasks.report(error);
+        // SAFETY: the caller says so.
+        unsafe { mark_cancelled(header) };
+    } else if task.is(HANDLE) {
+        // SAFETY: the cell holds nothing.
+        unsafe { error_of(header).write(ManuallyDrop::new(error)) };
+        task.set(FAILED | ERROR);
+    } else {
+        task.set(FAILED);
+        tasks.report(error);
+    }
+}
+
+/// Something that has to do with a task has panicked, but is not its result.
+#[cold]
+pub(super) fn stray(task: &Header, payload: Payload) {
+    let tasks = Tasks::of(task);
+    tasks.report(tasks.error(task, Some(payload)));
+}
+
+/// # Safety
+/// The task is `BUSY` and its cell holds nothing.
+#[cold]
+pub(super) unsafe fn mark_cancelled(header: NonNull<Header>) {
+    // SAFETY: `BUSY` keeps the task.
+    let task = unsafe { header.as_ref() };
+    task.set(CANCELLED);
+    if task.is(HANDLE) {
+        let error = Tasks::of(task).error(task, None);
+        // SAFETY: the cell holds nothing.
+        unsafe { error_of(header).write(ManuallyDrop::new(error)) };
+        task.set(ERROR);
+    }
+}
+
+/// The last step of every end: lets go of the task and wakes who awaits it.
+///
+/// # Safety
+/// The task is `BUSY` and not `LIVE`, it is marked as ended and not what is polled; the caller
+/// does not use it any more.
+#[inline]
+pub(super) unsafe fn conclude(header: NonNull<Header>) {
+    // SAFETY: `BUSY` keeps the task until it is cleared.
+    let joiner = unsafe {
+        let task = header.as_ref();
+        debug_assert!(task.is(ENDED) && !task.is(LIVE));
+        let tasks = Tasks::of(task);
+        tasks.live.set(tasks.live.get() - 1);
+        let joiner = task.take_joiner();
+        task.clear(BUSY);
+        Anchor::settle(header.cast());
+        joiner
+    };
+    // This may be foreign code, which may drop the handle and with it the task.
+    if let Some(joiner) = joiner {
+        joiner.wake();
+    }
+}
+
+/// Drops the future of a task that is not on the stack, or has just left it.
+///
+/// # Safety
+/// Home only; nothing is being polled according to `wakee`; the task is `LIVE` and its future is
+/// not on the stack.
+#[cold]
+pub(super) unsafe fn cancel_now(header: NonNull<Header>) {
+    // SAFETY: `LIVE` keeps the task, then `BUSY`.
+    unsafe {
+        let task = header.as_ref();
+        task.set(BUSY);
+        task.clear(LIVE);
+        let tasks = Tasks::of(task);
+        let running = tasks.running.replace(task);
+        if let Err(payload) = catch(|| (task.vtable().drop_future)(header)) {
+            stray(task, payload);
+        }
+        tasks.running.set(running);
+        mark_cancelled(header);
+        conclude(header);
+    }
+}
+
+/// Drops what a cell holds and should not: the future of a task to be cancelled, or an output
+/// that nobody can ask for.
+///
+/// Inside a destructor that runs because of another such call, it is only noted, and done before
+/// the outermost call returns: so a chain of a million tasks needs no stack.
+///
+/// # Safety
+/// Home's thread only; the task is alive.
+#[cold]
+pub(super) unsafe fn doom(header: NonNull<Header>) {
+    // SAFETY: the hold keeps the task, and so its home, by [outlives]; the entry keeps the home
+    // for the rest of the loop.
+    unsafe {
+        let home = header.as_ref().anchor.home;
+        let entered = Entered::new(home);
+        let tasks = home.cast::<Tasks>().as_ref();
+        Anchor::hold(header.cast());
+        tasks.doomed.borrow_mut().push_back(header);
+        if !tasks.dooming.get() {
+            tasks.drop_doomed();
+        }
+        if !tasks.ready.is_empty() {
+            // Outside a run, this may be news to the host.
+            tasks.home.bell.ring_if_idle();
+        }
+        drop(entered);
+    }
+}
+
+impl Tasks {
+    fn drop_doomed(&self) {
+        let outer = self.dooming.replace(true);
+        let _reset = OnDrop(|| self.dooming.set(outer));
+        loop {
+            let next = self.doomed.borrow_mut().pop_front();
+            let Some(header) = next else { return };
+            // SAFETY: it was held when it was pushed; this is home's thread.
+            unsafe {
+                dispose(header);
+                Anchor::release(header.cast());
+            }
+        }
+    }
+
+    /// Drops the future of every task, those that are spawned meanwhile excepted: there are none
+    /// once the loop is closing.
+    ///
+    /// Not left to an outer [`doom`], so that all is done when this returns.
+    pub(crate) fn cancel_all(&self) {
+        // SAFETY: this is home, which is alive.
+        let entered = unsafe { Entered::new(self.home.this()) };
+        let outer = self.dooming.replace(true);
+        let reset = OnDrop(|| self.dooming.set(outer));
+        // A cancel may end other tasks and so shorten the roster, never lengthen what matters.
+        for index in 0..self.home.span() {
+            if let Some(header) = self.task(index) {
+                // SAFETY: the hold keeps the task; this is home.
+                unsafe {
+                    Anchor::hold(header.cast());
+                    dispose(header);
+                    Anchor::release(header.cast());
+                }
+            }
+        }
+        self.drop_doomed();
+        drop(reset);
+        drop(entered);
+    }
+
+    /// Takes what is left out of the ready queue: tasks that have ended.
+    pub(crate) fn clear_ready(&self) {
+        loop {
+            let header = self.ready.pop();
+            let Some(header) = NonNull::new(header) else { return };
+            // SAFETY: [queued] until the flag is cleared.
+            unsafe {
+                header.as_ref().clear(super::state::QUEUED);
+                Anchor::settle(header.cast());
+            }
+        }
+    }
+}
+
+/// # Safety
+/// Home's thread only; the caller holds the task.
+unsafe fn dispose(header: NonNull<Header>) {
+    // SAFETY: the caller holds it.
+    let task = unsafe { header.as_ref() };
+    if task.is(LIVE) {
+        if task.is(BUSY) {
+            // It has come on the stack since it was doomed, so it is dropped when it leaves it.
+            task.set(CANCEL);
+        } else {
+            // SAFETY: it is `LIVE` and not on the stack.
+            unsafe { cancel_now(header) };
+        }
+    } else if task.is(OUTPUT) && !task.is(HANDLE) {
+        task.clear(OUTPUT);
+        // SAFETY: the cell held the output and nobody else takes it now.
+        if let Err(payload) = catch(|| unsafe { (task.vtable().drop_output)(header) }) {
+            stray(task, payload);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The handle of a task.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    panic::Location,
+    pin::Pin,
+    ptr::NonNull,
+    task::{Context, Poll},
+};
+
+use super::{
+    cell,
+    end::{cancel_now, doom, error_of},
+    error::JoinError,
+    header::{Header, Id},
+    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SEEN, Status},
+    tasks::{Tasks, drop_error},
+    waits::{Waits, note},
+};
+use crate::{home::Anchor, wakee::renew};
+
+/// Awaits a task, looks at it, or cancels it.
+///
+/// A handle is a future: its output is that of the task, or a [`JoinError`] if the task panicked
+/// or was cancelled. Dropping the handle detaches the task, which runs on.
+///
+/// # Cancellation
+/// Dropping a future that awaits the handle drops the handle with it, unless it was awaited
+/// through `&mut handle`; the task runs on either way.
+///
+/// # Panics
+/// Polling it again after it returned the output, as for most futures.
+///
+/// ```
+/// boucle::block_on(async {
+///     let task = boucle::spawn(async { 6 * 7 });
+///     assert_eq!(task.await.unwrap(), 42);
+/// });
+/// ```
+#[must_use = "dropping the handle detaches the task and loses its result; name it `_` to mean it"]
+pub struct JoinHandle<T> {
+    /// `[handle]` invariant: `HANDLE` keeps the task until this is dropped, and a cell whose
+    /// flags say `OUTPUT` holds a `T`.
+    header: NonNull<Header>,
+    output: PhantomData<T>,
+}
+
+// A handle never pins what it hands out.
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// Spawns; the handle may be given away only if nothing is borrowed.
+    ///
+    /// # Safety
+    /// As for [`cell::spawn`].
+    #[inline]
+    pub(crate) unsafe fn spawn<F: Future<Output = T>>(
+        tasks: &Tasks,
+        future: F,
+        place: &'static Location<'static>,
+        main: bool,
+    ) -> JoinHandle<T> {
+        // SAFETY: the caller says so.
+        let header = unsafe { cell::spawn(tasks, future, place, main) };
+        let handle = JoinHandle { header, output: PhantomData };
+        if tasks.is_closing() {
+            // SAFETY: it was never polled, and nothing is: the loop is dropping its tasks.
+            unsafe { cancel_now(header) };
+        }
+        handle
+    }
+
+    fn task(&self) -> &Header {
+        // SAFETY: [handle].
+        unsafe { self.header.as_ref() }
+    }
+
+    fn output(&self) -> *mut ManuallyDrop<T> {
+        error_of(self.header).cast()
+    }
+
+    /// Names the task, for reports and for [`Loop::tasks`](crate::Loop::tasks).
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let task = boucle::spawn(async {}).named("fries");
+    /// assert_eq!(task.name(), "fries");
+    /// # });
+    /// ```
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        Tasks::of(self.task()).set_name(self.task(), name.into());
+        self
+    }
+
+    /// The name of the task: the one it was given, or else the name of the async fn that it runs.
+    pub fn name(&self) -> Cow<'static, str> {
+        Tasks::of(self.task()).name(self.task())
+    }
+
+    /// The number of the task in its loop.
+    pub fn id(&self) -> Id {
+        self.task().id
+    }
+
+    /// Where the task is in its life.
+    pub fn status(&self) -> Status {
+        Status::of(self.task().flags())
+    }
+
+    /// Whether the task has ended, in whatever way. Its future has been dropped by then.
+    pub fn is_finished(&self) -> bool {
+        self.task().is(ENDED)
+    }
+
+    /// Where the task was spawned.
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.task().place
+    }
+
+    /// The result, or `None` while the task runs.
+    ///
+    /// # Panics
+    /// If the output was taken, by awaiting the handle.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async { 42 });
+    /// assert!(task.result().is_none());
+    /// l.run();
+    /// assert_eq!(*task.result().unwrap().unwrap(), 42);
+    /// ```
+    #[track_caller]
+    pub fn result(&self) -> Option<Result<&T, &JoinError>> {
+        let flags = self.task().flags();
+        if flags & OUTPUT != 0 {
+            // SAFETY: [handle]; the output leaves through `&mut self` only.
+            Some(Ok(unsafe { &*self.output() }))
+        } else if flags & ERROR != 0 {
+            self.task().set(SEEN);
+            // SAFETY: `ERROR`; it leaves through `&mut self` only.
+            Some(Err(unsafe { &*error_of(self.header) }))
+        } else if flags & ENDED != 0 {
+            self.taken("asked for")
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn taken(&self, what: &str) -> ! {
+        panic!(
+            "the output of task '{}' ({}, spawned at {}) is {what} after it was taken: await a \
+             handle once",
+            self.name(),
+            self.id(),
+            self.spawned_at()
+        )
+    }
+
+    /// Cancels the task; false if it has ended already.
+    ///
+    /// The future has been dropped when this returns, and the handle yields a [`JoinError`], with
+    /// two exceptions. A task that is on the stack, such as one that cancels itself, is dropped as
+    /// soon as it returns `Pending`; if it returns `Ready` instead, it still counts as cancelled
+    /// and its output is dropped. And a cancel inside a destructor that runs because of another
+    /// cancel takes effect before the outermost one returns.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let task = boucle::spawn(std::future::pending::<()>());
+    /// assert!(task.cancel());
+    /// assert!(!task.cancel());
+    /// assert!(task.await.unwrap_err().is_cancelled());
+    /// # });
+    /// ```
+    pub fn cancel(&self) -> bool {
+        // SAFETY: [handle]; a handle is `!Send`, so this is home's thread.
+        unsafe { cancel(self.header) }
+    }
+
+    /// Something that cancels the task after the handle was moved into a
+    /// [`wait`](crate::wait) or [`gather`](crate::gather).
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let task = boucle::spawn(std::future::pending::<()>());
+    /// let canceller = task.canceller();
+    /// boucle::spawn(async move { canceller.cancel() });
+    /// let (done, failed) = boucle::wait([task]).await;
+    /// assert_eq!((done.len(), failed.len()), (0, 1));
+    /// # });
+    /// ```
+    pub fn canceller(&self) -> Canceller {
+        // SAFETY: [handle]; this is home's thread.
+        unsafe { Anchor::hold(self.header.cast()) };
+        Canceller { header: self.header }
+    }
+
+    /// Takes the result of a task that has ended.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn take(&mut self) -> Result<T, JoinError> {
+        let task = self.task();
+        if task.is(OUTPUT) {
+            task.clear(OUTPUT);
+            // SAFETY: [handle], and the flag is clear now, so it is read once.
+            Ok(ManuallyDrop::into_inner(unsafe { self.output().read() }))
+        } else if task.is(ERROR) {
+            task.clear(ERROR);
+            // SAFETY: likewise.
+            Err(ManuallyDrop::into_inner(unsafe { error_of(self.header).read() }))
+        } else {
+            self.taken("awaited")
+        }
+    }
+
+    /// Registers who is to be woken when the task ends; true if it has ended.
+    #[inline]
+    pub(crate) fn watch(&self, cx: &Context<'_>) -> bool {
+        let task = self.task();
+        if task.is(ENDED) {
+            return true;
+        }
+        let mut joiner = task.take_joiner();
+        let old = renew(&mut joiner, cx);
+        task.set_joiner(joiner);
+        drop(old);
+        // Cloning or dropping a foreign waker runs its code, which may have cancelled the task.
+        if task.is(ENDED) {
+            drop(task.take_joiner());
+            return true;
+        }
+        note(Waits::Join(task.id.0.get()));
+        false
+    }
+}
+
+/// # Safety
+/// Home's thread only; the task is alive.
+unsafe fn cancel(header: NonNull<Header>) -> bool {
+    // SAFETY: the caller says so.
+    let task = unsafe { header.as_ref() };
+    if task.is(ENDED) {
+        return false;
+    }
+    if task.is(BUSY) {
+        task.set(CANCEL);
+    } else if task.is(LIVE) {
+        // SAFETY: as above.
+        unsafe { doom(header) };
+    }
+    true
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    #[track_caller]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.watch(cx) { Poll::Ready(self.get_mut().take()) } else { Poll::Pending }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        let header = self.header;
+        // SAFETY: [handle] until the flag is cleared, then the hold; it is home's thread, since
+        // handles are `!Send`.
+        unsafe {
+            let task = header.as_ref();
+            if task.flags() & (ENDED | OUTPUT | ERROR) == FINISHED {
+                // The usual end: the output was awaited.
+                task.clear(HANDLE);
+                return Anchor::settle(header.cast());
+            }
+            Anchor::hold(header.cast());
+            task.clear(HANDLE);
+            drop_unread(header);
+            Anchor::release(header.cast());
+        }
+    }
+}
+
+/// # Safety
+/// Home's thread only; the caller holds the task, whose handle has just gone.
+unsafe fn drop_unread(header: NonNull<Header>) {
+    // SAFETY: the caller holds it.
+    let task = unsafe { header.as_ref() };
+    if task.is(OUTPUT) {
+        // SAFETY: as above.
+        unsafe { doom(header) };
+    } else if task.is(ERROR) {
+        task.clear(ERROR);
+        // SAFETY: the flag said that it is there, and is clear now.
+        let error = ManuallyDrop::into_inner(unsafe { error_of(header).read() });
+        if error.is_panic() && !task.is(SEEN) {
+            Tasks::of(task).report(error);
+        } else {
+            drop_error(error);
+        }
+    } else {
+        drop(task.take_joiner());
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Task '{}' [{}]", self.name(), self.status())?;
+        let flags = self.task().flags();
+        if flags & OUTPUT != 0 {
+            // SAFETY: as in `result`.
+            write!(f, " ({:?})", unsafe { &**self.output() })?;
+        } else if flags & (ERROR | CANCELLED) == ERROR {
+            f.write_str(" (")?;
+            // SAFETY: as in `result`.
+            unsafe { &*error_of(self.header) }.cause(f)?;
+            f.write_str(")")?;
+        }
+        f.write_str(">")
+    }
+}
+
+/// Cancels a task whose handle is elsewhere. Made by [`JoinHandle::canceller`].
+///
+/// It keeps the task's memory, not its future or its output.
+#[must_use = "a canceller does nothing until its `cancel` is called"]
+pub struct Canceller {
+    /// Held.
+    header: NonNull<Header>,
+}
+
+impl Canceller {
+    /// Cancels the task, as [`JoinHandle::cancel`] does; false if it has ended already.
+    pub fn cancel(&self) -> bool {
+        // SAFETY: the task is held; a canceller is `!Send`, so this is home's thread.
+        unsafe { cancel(self.header) }
+    }
+}
+
+impl Clone for Canceller {
+    fn clone(&self) -> Self {
+        // SAFETY: as above.
+        unsafe { Anchor::hold(self.header.cast()) };
+        Canceller { header: self.header }
+    }
+}
+
+impl Drop for Canceller {
+    fn drop(&mut self) {
+        // SAFETY: it was held for this canceller.
+        unsafe { Anchor::release(self.header.cast()) };
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: as above.
+        let task = unsafe { self.header.as_ref() };
+        write!(f, "Canceller({})", task.id)
+    }
+}

@@ -1,0 +1,79 @@
+//! Tasks: the contract page.
+//!
+//! # References
+//! A task is one allocation: a [`Header`], then a cell that holds the future or what came of it.
+//! Its memory stays as long as `[memory]` in `home` says: the flags `LIVE` (the loop runs it),
+//! `HANDLE` (its [`JoinHandle`] exists), `QUEUED` (the ready queue has it), `BUSY` (it is on the
+//! stack), holds (whoever will wake it: timers, joins, wait queues, and [`Canceller`]s), and std
+//! wakers, counted apart from holds since they alone can be elsewhere. Its *future* goes as soon
+//! as it ends, whoever still refers to the memory.
+//!
+//! # Who may touch what, when
+//! | what | who | when |
+//! |---|---|---|
+//! | `vtable`, `home`, `id`, `place`, `parent` | anybody | read, always |
+//! | `word` | anybody | always: it is atomic |
+//! | flags, counts, link, joiner, waits | home's thread | always; no user code runs between reading a flag and acting on it |
+//! | the future | `cell::poll`; then `cell::finish` or `end::cancel_now`, once | `LIVE` and `BUSY`; then `BUSY` alone |
+//! | the output | the handle, or `end::dispose` without a handle | `OUTPUT`; whoever clears the flag takes it |
+//! | the error | the handle | `ERROR`, likewise |
+//!
+//! # States
+//! ```text
+//!  NEW ──poll──▶ RUNNING ──Pending──▶ WAITING ──wake──▶ READY ──poll──▶ RUNNING
+//!                  │  ▲                                                   │
+//!                  │  └── a wake meanwhile: straight to READY ────────────┤
+//!                  ├── Ready, the future is dropped ──▶ FINISHED          │
+//!                  ├── panic, the future is dropped ──▶ FAILED            ◀┘
+//!   any of them ───┴── cancel, the future is dropped ──▶ CANCELLED
+//! ```
+//!
+//! # Why it is sound
+//! 1. One thread: handles, holds and tasks are `!Send`; wakers use cells only while their loop is
+//!    entered on the current thread, which is the loop's since a loop is `!Send`.
+//! 2. User code (polls, destructors, foreign wakers, callbacks) runs under `catch` and never
+//!    while a `RefCell` of the loop is borrowed: what it may want to change is in `Cell`s whose
+//!    values are complete at that moment.
+//! 3. A future is never polled or dropped while it is on the stack (`BUSY`), and its place is
+//!    never read again once the flag that names its content is clear.
+//! 4. The future of a task that borrows (only the root of a `block_on`) is dropped, and its
+//!    output taken, before that call returns or unwinds.
+
+mod cell;
+mod end;
+mod error;
+mod header;
+mod join;
+mod name;
+mod run;
+mod state;
+mod tasks;
+mod waits;
+mod waker;
+
+pub use error::JoinError;
+pub use header::Id;
+pub use join::{Canceller, JoinHandle};
+pub(crate) use state::LIVE;
+pub use state::Status;
+pub(crate) use tasks::{OnUnobserved, Tasks, with_here};
+pub(crate) use waits::{Waits, note, note_instead};
+
+use std::{borrow::Cow, panic::Location};
+
+/// What a loop knows of one of its tasks, from [`Loop::tasks`](crate::Loop::tasks).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// Its number.
+    pub id: Id,
+    /// Its name: the one it was given, or that of its async fn.
+    pub name: Cow<'static, str>,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// The task that spawned it; `None` if it was spawned from outside the loop's tasks.
+    pub parent: Option<Id>,
+    pub(crate) waits: Waits,
+}

@@ -1,0 +1,53 @@
+//! One poll of one task.
+
+use std::ptr::{self, NonNull};
+
+use super::{
+    end::{cancel_now, conclude},
+    state::{BUSY, CANCEL, LIVE, QUEUED, STARTED},
+    tasks::Tasks,
+};
+use crate::{
+    home::{Anchor, STRIDE},
+    wakee::set_polled,
+};
+
+impl Tasks {
+    /// Polls the first task of the ready queue; false if none is ready.
+    ///
+    /// # Safety
+    /// The loop is entered, and the caller keeps it.
+    #[inline]
+    pub(crate) unsafe fn run_one(&self) -> bool {
+        loop {
+            let Some(header) = NonNull::new(self.ready.pop()) else { return false };
+            // SAFETY: [queued] keeps the task until `QUEUED` is cleared, then `BUSY` does. The
+            // references end before `conclude` and `cancel_now`.
+            unsafe {
+                let task = header.as_ref();
+                let flags = task.flags() & !QUEUED;
+                if flags & LIVE == 0 {
+                    task.anchor.flags.set(flags);
+                    Anchor::settle(header.cast());
+                    continue;
+                }
+                task.anchor.flags.set(flags | BUSY | STARTED);
+                task.waits.set(0);
+                self.home.budget.set(STRIDE);
+                self.running.set(task);
+                set_polled(header.as_ptr().cast());
+                let ended = (task.vtable().poll)(header);
+                set_polled(ptr::null());
+                self.running.set(ptr::null());
+                if ended {
+                    conclude(header);
+                } else if header.as_ref().is(CANCEL) {
+                    cancel_now(header);
+                } else {
+                    header.as_ref().clear(BUSY);
+                }
+            }
+            return true;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The tasks of one loop: who is ready, how many live, what they are called, which panics nobody
+//! has seen.
+
+use std::{
+    borrow::Cow,
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+    num::NonZeroU64,
+    ptr::{self, NonNull},
+    rc::Rc,
+};
+
+use super::{
+    TaskInfo,
+    error::JoinError,
+    header::{Header, Id},
+    state::{LIVE, NAMED, Status},
+    waits::Waits,
+    waker,
+};
+use crate::{
+    guard::{Payload, catch, discard},
+    home::{Anchor, Home, here},
+    ready::Ready,
+};
+
+/// A callback for panics that nobody observes.
+pub(crate) type OnUnobserved = Rc<dyn Fn(JoinError)>;
+
+/// `[prefix]` invariant: every home is the first field of a `Tasks`, and pointers to homes cover
+/// all of it, so that the one can be cast to the other.
+#[repr(C)]
+pub(crate) struct Tasks {
+    pub(crate) home: Home,
+    pub(crate) ready: Ready<Header>,
+    /// How many tasks have not ended.
+    pub(super) live: Cell<usize>,
+    /// The task on the stack, or null. `[running]` invariant: it is `BUSY`, so it is alive.
+    pub(super) running: Cell<*const Header>,
+    ids: Cell<u64>,
+    closing: Cell<bool>,
+    /// Cells whose content is to be dropped, each held once, and whether somebody is at it.
+    pub(super) doomed: RefCell<VecDeque<NonNull<Header>>>,
+    pub(super) dooming: Cell<bool>,
+    names: RefCell<HashMap<Id, Cow<'static, str>>>,
+    unobserved: RefCell<Option<Unobserved>>,
+    on_unobserved: RefCell<Option<OnUnobserved>>,
+    /// The number of an anchor that had wakers when `is_stuck` last looked.
+    witness: Cell<u32>,
+}
+
+/// Panics that nobody has observed: the first, and how many more there were.
+pub(crate) struct Unobserved {
+    first: JoinError,
+    more: usize,
+}
+
+/// Runs `f` with the loop that is entered on this thread, if there is one.
+#[inline]
+pub(crate) fn with_here<R>(f: impl FnOnce(&Tasks) -> R) -> Option<R> {
+    let home = here();
+    // SAFETY: [here], [prefix].
+    (!home.is_null()).then(|| f(unsafe { &*home.cast::<Tasks>() }))
+}
+
+/// Runs `f` with the task on the stack, if there is one.
+#[inline]
+pub(crate) fn with_running(f: impl FnOnce(&Header)) {
+    with_here(|tasks| {
+        if let Some(task) = tasks.running() {
+            f(task);
+        }
+    });
+}
+
+impl Tasks {
+    pub(crate) fn new(home: Home, on_unobserved: Option<OnUnobserved>) -> Tasks {
+        Tasks {
+            home,
+            ready: Ready::new(),
+            live: Cell::new(0),
+            running: Cell::new(ptr::null()),
+            ids: Cell::new(1),
+            closing: Cell::new(false),
+            doomed: RefCell::new(VecDeque::new()),
+            dooming: Cell::new(false),
+            names: RefCell::new(HashMap::new()),
+            unobserved: RefCell::new(None),
+            on_unobserved: RefCell::new(on_unobserved),
+            witness: Cell::new(0),
+        }
+    }
+
+    /// The tasks of the loop that a header belongs to.
+    #[inline]
+    pub(crate) fn of(header: &Header) -> &Tasks {
+        // SAFETY: [prefix], [outlives].
+        unsafe { header.anchor.home.cast::<Tasks>().as_ref() }
+    }
+
+    pub(crate) fn running(&self) -> Option<&Header> {
+        // SAFETY: [running].
+        unsafe { self.running.get().as_ref() }
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.get()
+    }
+
+    /// Whether a destructor runs that a cancel has called.
+    pub(crate) fn is_dooming(&self) -> bool {
+        self.dooming.get()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// From now on, what is spawned is dropped at once.
+    pub(crate) fn set_closing(&self) {
+        self.closing.set(true);
+    }
+
+    pub(super) fn next_id(&self) -> Id {
+        let id = self.ids.get();
+        self.ids.set(id + 1);
+        Id(NonZeroU64::new(id).unwrap_or(NonZeroU64::MIN))
+    }
+
+    pub(super) fn set_name(&self, header: &Header, name: Cow<'static, str>) {
+        header.set(NAMED);
+        self.names.borrow_mut().insert(header.id, name);
+    }
+
+    /// The memory of this task is about to go. Not called for one that outlives its loop.
+    pub(super) fn forget_name(&self, header: &Header) {
+        self.names.borrow_mut().remove(&header.id);
+    }
+
+    pub(crate) fn name(&self, header: &Header) -> Cow<'static, str> {
+        if header.is(NAMED) {
+            if let Some(name) = self.names.borrow().get(&header.id) {
+                return name.clone();
+            }
+        }
+        Cow::Borrowed((header.vtable().name)())
+    }
+
+    pub(crate) fn info(&self, header: &Header) -> TaskInfo {
+        TaskInfo {
+            id: header.id,
+            name: self.name(header),
+            status: Status::of(header.flags()),
+            spawned_at: header.place,
+            parent: header.parent,
+            waits: Waits::unpack(header.waits.get()),
+        }
+    }
+
+    pub(super) fn error(&self, header: &Header, payload: Option<Payload>) -> JoinError {
+        JoinError::new(self.name(header), header.id, header.place, payload)
+    }
+
+    /// A panic that nobody can observe any more.
+    pub(super) fn report(&self, error: JoinError) {
+        if self.home.is_gone() {
+            eprintln!("boucle: {error}, and its handle was dropped unread after its loop");
+            return drop_error(error);
+        }
+        let callback = self.on_unobserved.borrow().clone();
+        if let Some(callback) = callback {
+            let _ = catch(|| callback(error)).map_err(discard);
+            return;
+        }
+        let mut unobserved = self.unobserved.borrow_mut();
+        let later = match &mut *unobserved {
+            Some(unobserved) => {
+                unobserved.more += 1;
+                Some(error)
+            }
+            none => {
+                *none = Some(Unobserved { first: error, more: 0 });
+                None
+            }
+        };
+        drop(unobserved);
+        if let Some(later) = later {
+            drop_error(later);
+        }
+    }
+
+    /// The panics that nobody has observed, which the caller is to deal with now.
+    pub(crate) fn take_unobserved(&self) -> Option<Unobserved> {
+        self.unobserved.borrow_mut().take()
+    }
+
+    pub(crate) fn take_callback(&self) -> Option<OnUnobserved> {
+        self.on_unobserved.borrow_mut().take()
+    }
+
+    /// Runs `f` for every task in memory, ended ones too.
+    pub(crate) fn each(&self, mut f: impl FnMut(NonNull<Header>)) {
+        for index in 0..self.home.span() {
+            if let Some(header) = self.task(index) {
+                f(header);
+            }
+        }
+    }
+
+    pub(super) fn task(&self, index: u32) -> Option<NonNull<Header>> {
+        let anchor = self.home.anchor(index)?;
+        waker::is_task(anchor).then(|| anchor.cast())
+    }
+
+    /// Whether nothing outside this loop can ever wake a task of it: no std waker exists, of a
+    /// task that has not ended or of a gather's child, and none is on its way.
+    ///
+    /// The answer does not go stale: where no waker exists, none can be cloned. O(tasks), and O(1)
+    /// while the same task has a waker out.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let awake = |index: u32| {
+            self.home.anchor(index).is_some_and(|anchor| {
+                // SAFETY: anchors in the roster are alive, and this is home.
+                let (wakers, posted, live) = unsafe {
+                    let (wakers, posted) = Anchor::wakers(anchor);
+                    (wakers, posted, anchor.as_ref().flags.get() & LIVE != 0)
+                };
+                live && (wakers > 0 || posted)
+            })
+        };
+        if awake(self.witness.get()) {
+            return false;
+        }
+        match (0..self.home.span()).find(|&index| awake(index)) {
+            Some(witness) => {
+                self.witness.set(witness);
+                false
+            }
+            None => true,
+        }
+    }
+}
+
+impl Unobserved {
+    /// Goes on with the first panic; the others are counted on stderr.
+    pub(crate) fn resume(self) -> ! {
+        if self.more > 0 {
+            eprintln!("boucle: {} more panics in tasks were not observed", self.more);
+        }
+        std::panic::resume_unwind(self.first.into_panic())
+    }
+
+    /// Says on stderr what will never be resumed.
+    pub(crate) fn lament(self) {
+        let Unobserved { first, more } = self;
+        eprintln!("boucle: {first}, and nobody observed it ({more} more like it)");
+        drop_error(first);
+    }
+}
+
+/// Drops an error whose payload's destructor may panic.
+pub(super) fn drop_error(error: JoinError) {
+    if let Ok(payload) = error.try_into_panic() {
+        discard(payload);
+    }
+}

@@ -1,0 +1,98 @@
+//! The std waker of a task, and what else can wake it.
+//!
+//! One vtable serves every task: it is a static, so that `will_wake` can trust its address.
+
+use std::{
+    ptr::{self, NonNull},
+    task::{RawWaker, RawWakerVTable},
+};
+
+use super::{header::Header, state::QUEUED, tasks::Tasks};
+use crate::{
+    home::Anchor,
+    wakee::{Target, TargetVTable},
+};
+
+/// The data of such a waker is the address of a [`Header`], counted in its anchor, with the
+/// provenance of the whole task. `[waker]` invariant: so a waker keeps the header's memory, by
+/// `[memory]`, on whatever thread it is.
+pub(super) static WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop);
+
+pub(super) const TARGET: TargetVTable = TargetVTable {
+    waker: &WAKER,
+    // SAFETY, for the three: `TargetVTable` says who calls them and with what.
+    hold: |target| unsafe { Anchor::hold(target.cast()) },
+    release: |target| unsafe { Anchor::release(target.cast()) },
+    wake: |target| unsafe { wake_by_ref(target.as_ptr().cast_const().cast()) },
+};
+
+/// Whether an anchor in a roster is that of a task.
+pub(super) fn is_task(anchor: NonNull<Anchor>) -> bool {
+    // SAFETY: anchors in a roster are alive; their vtables are statics.
+    ptr::eq(unsafe { (*(*anchor.as_ptr()).vtable).target.waker }, &WAKER)
+}
+
+fn anchor(data: *const ()) -> NonNull<Anchor> {
+    // SAFETY: [waker]: the data of our wakers is never null.
+    unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
+}
+
+/// Puts a task into the ready queue unless it is there or has ended.
+///
+/// # Safety
+/// Home only; the task is alive.
+#[inline]
+pub(super) unsafe fn queue(header: NonNull<Header>) {
+    // SAFETY: the caller says so.
+    let task = unsafe { header.as_ref() };
+    if task.sleeps() {
+        task.set(QUEUED);
+        // SAFETY: [queued]: the flag keeps the memory, and was clear.
+        unsafe { Tasks::of(task).ready.push(header.as_ptr()) };
+    }
+}
+
+/// A wake from elsewhere has arrived.
+///
+/// # Safety
+/// As `AnchorVTable::deliver`.
+pub(super) unsafe fn deliver(anchor: NonNull<Anchor>) {
+    // SAFETY: the caller says so.
+    unsafe { queue(anchor.cast()) };
+}
+
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: [waker].
+    unsafe { Anchor::clone_waker(anchor(data)) };
+    RawWaker::new(data, &WAKER)
+}
+
+unsafe fn wake(data: *const ()) {
+    let anchor = anchor(data);
+    // SAFETY: [waker] until the waker is uncounted.
+    unsafe {
+        if Anchor::at_home(anchor) {
+            queue(anchor.cast());
+            Anchor::uncount(anchor);
+        } else {
+            Anchor::send(anchor, true, true);
+        }
+    }
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    let anchor = anchor(data);
+    // SAFETY: [waker], or the caller is a wakee, which holds the task.
+    unsafe {
+        if Anchor::at_home(anchor) {
+            queue(anchor.cast::<Target>().cast());
+        } else {
+            Anchor::send(anchor, true, false);
+        }
+    }
+}
+
+unsafe fn drop(data: *const ()) {
+    // SAFETY: [waker]; it is the last use of this one.
+    unsafe { Anchor::drop_waker(anchor(data)) };
+}

@@ -1,0 +1,213 @@
+//! `sleep`: one timer.
+
+use std::{
+    fmt,
+    pin::Pin,
+    ptr::NonNull,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::{ClockId, later},
+    home::{Home, HomeRef, Letter, here},
+    task::{Waits, note},
+    timers::Key,
+    turn::{Core, with_core},
+    wakee::Wakee,
+};
+
+/// The time on the clock of the loop that runs on this thread, real or virtual; outside a loop,
+/// the real time.
+///
+/// ```
+/// let before = boucle::now();
+/// assert!(boucle::block_on(async { boucle::now() }) >= before);
+/// ```
+pub fn now() -> Instant {
+    with_core(Core::now).unwrap_or_else(Instant::now)
+}
+
+/// Waits for a while, counted from this call.
+///
+/// Never returns early. A duration of zero pauses for one turn. Durations too long for the clock
+/// saturate, at more than 500 years.
+///
+/// # Cancellation
+/// Dropping the future disarms the timer. O(1); O(log n) if the loop has looked at it.
+///
+/// # Panics
+/// When polled outside a loop, or under another clock than it was made under: a virtual clock's
+/// instants mean nothing elsewhere.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// boucle::block_on(boucle::sleep(Duration::from_millis(1)));
+/// ```
+pub fn sleep(duration: Duration) -> Sleep {
+    Sleep::new(|now| later(now(), duration))
+}
+
+/// Waits until a point in time on the clock of the loop, or on the real clock if it is made
+/// outside a loop.
+///
+/// As [`sleep`] otherwise. An instant that has passed pauses for one turn.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// boucle::block_on(async {
+///     let deadline = boucle::now() + Duration::from_millis(1);
+///     boucle::sleep_until(deadline).await;
+///     assert!(boucle::now() >= deadline);
+/// });
+/// ```
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep::new(|_| deadline)
+}
+
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// It is `Send`: it may be dropped on any thread, and, before or after its first poll, be polled
+/// on the thread of another loop with the same clock, where it moves to that loop.
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Sleep {
+    deadline: Instant,
+    born: u64,
+    clock: ClockId,
+    stage: Stage,
+}
+
+enum Stage {
+    New,
+    /// `[armed]` invariant: the timer exists in that loop, or did when the loop went, and then
+    /// keeps the loop's memory. Whoever leaves this stage gives the timer up, once.
+    Armed(NonNull<Home>, Key),
+    Done,
+}
+
+// SAFETY: the pointer is followed on the loop's own thread only, but for leaving a letter, which
+// any thread may do; the rest is plain data.
+unsafe impl Send for Sleep {}
+// SAFETY: nothing but plain data is reachable through `&Sleep`.
+unsafe impl Sync for Sleep {}
+
+impl Sleep {
+    #[inline]
+    fn new(deadline: impl FnOnce(&dyn Fn() -> Instant) -> Instant) -> Sleep {
+        let made = with_core(|core| (core.born(), core.clock()));
+        let (born, clock) = made.unwrap_or((0, ClockId::REAL));
+        Sleep { deadline: deadline(&now), born, clock, stage: Stage::New }
+    }
+
+    /// When it ends.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn start(&mut self, core: &Core, cx: &Context<'_>) -> Result<bool, &'static str> {
+        if self.clock != core.clock() {
+            return Err(OTHER_CLOCK);
+        }
+        if self.deadline <= core.now() {
+            self.stage = Stage::Done;
+            cx.waker().wake_by_ref();
+            note(Waits::Turn);
+        } else if let Some(key) = core.arm(self.deadline, self.born, Wakee::of(cx)) {
+            self.stage = Stage::Armed(core.tasks.home.this(), key);
+            note(Waits::Timer);
+        }
+        Ok(false)
+    }
+
+    /// Whether the loop that armed the timer is gone.
+    fn is_orphan(&self) -> bool {
+        match self.stage {
+            // SAFETY: [armed].
+            Stage::Armed(home, _) => unsafe { Home::is_closed(home) },
+            _ => false,
+        }
+    }
+
+    /// Gives the timer up, on whatever thread.
+    fn disarm(&mut self) {
+        let Stage::Armed(home, key) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            return;
+        };
+        if std::ptr::eq(here(), home.as_ptr()) {
+            with_core(|core| core.disarm(key));
+            return;
+        }
+        // SAFETY: [armed] keeps the loop's memory until the letter is posted. If it cannot be,
+        // the loop is gone, and with it went a reference to this timer, given back here.
+        unsafe {
+            let home_ref = HomeRef::new(home);
+            let Key { slot, generation } = key;
+            if !home_ref.post(Letter::Timer { slot, generation }) {
+                Home::release(home);
+            }
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let polled = with_core(|core| match this.stage {
+            Stage::Done => Ok(true),
+            Stage::Armed(home, key) if home == core.tasks.home.this() => {
+                let fired = core.has_fired(key, cx);
+                if fired {
+                    this.disarm();
+                } else {
+                    note(Waits::Timer);
+                }
+                Ok(fired)
+            }
+            Stage::Armed(..) if this.is_orphan() => Err(GONE),
+            Stage::Armed(..) => {
+                this.disarm();
+                this.start(core, cx)
+            }
+            Stage::New => this.start(core, cx),
+        });
+        // Panics here and not in the closure, so that they name the line of the `.await`.
+        match polled {
+            Some(Ok(true)) => Poll::Ready(()),
+            Some(Ok(false)) => Poll::Pending,
+            Some(Err(reason)) => panic!("{reason}"),
+            None if this.is_orphan() => panic!("{GONE}"),
+            None => panic!("{NOWHERE}"),
+        }
+    }
+}
+
+const OTHER_CLOCK: &str = "a `Sleep` polled under another clock than it was made under: make it \
+                           inside the loop that awaits it";
+
+const GONE: &str = "a `Sleep` polled after its loop was dropped: its timer went with the loop";
+
+const NOWHERE: &str = "a `Sleep` polled outside a loop: no boucle loop runs on this thread; \
+                       await it in a future that `boucle::block_on` or `Loop::run` runs";
+
+impl Drop for Sleep {
+    #[inline]
+    fn drop(&mut self) {
+        if let Stage::Armed(..) = self.stage {
+            self.disarm();
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .field("done", &matches!(self.stage, Stage::Done))
+            .finish()
+    }
+}

@@ -1,0 +1,330 @@
+//! Deadlines, and who waits for them.
+//!
+//! An armed timer has a slot, which keeps who waits, and one entry of 16 bytes. A new entry is
+//! staged in a list and enters the heap when the loop next asks for the earliest deadline: a timer
+//! that is cancelled before never touches the heap. Cancelling leaves the entry behind as *dead*;
+//! when more than half of the entries are dead, they are all swept out.
+//!
+//! An entry is one number: the deadline, then the order of creation, then the slot, so that a
+//! single comparison sorts timers by deadline and equal deadlines by age. It is dead unless
+//! its slot says the same and has not fired.
+
+use crate::{heap::Heap, slab::Slab, wakee::Wakee};
+
+pub(crate) struct Timers {
+    slots: Slab<Slot>,
+    heap: Heap<Entry>,
+    staged: Vec<Entry>,
+    dead: usize,
+    /// The `born` that has order zero; those before it have it too.
+    base: u64,
+    /// Distinguishes the timers that have used one slot.
+    generation: u32,
+}
+
+struct Slot {
+    /// `None` once it has fired.
+    wakee: Option<Wakee>,
+    deadline: u64,
+    order: u32,
+    generation: u32,
+}
+
+/// Names an armed timer. The slot is vacated by its owner alone, so it stays valid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u128);
+
+impl Entry {
+    fn new(deadline: u64, order: u32, slot: u32) -> Entry {
+        Entry(u128::from(deadline) << 64 | u128::from(order) << 32 | u128::from(slot))
+    }
+
+    fn deadline(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    fn order(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn is_live(self, slots: &mut Slab<Slot>) -> bool {
+        slots.get_mut(self.slot()).is_some_and(|slot| {
+            slot.order == self.order() && slot.deadline == self.deadline() && slot.wakee.is_some()
+        })
+    }
+}
+
+/// How many dead entries are not worth a sweep.
+const FEW: usize = 64;
+
+impl Timers {
+    pub(crate) const fn new() -> Timers {
+        Timers {
+            slots: Slab::new(),
+            heap: Heap::new(),
+            staged: Vec::new(),
+            dead: 0,
+            base: 0,
+            generation: 0,
+        }
+    }
+
+    /// How many timers are armed or have fired unseen.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Arms a timer; `born` numbers timers in the order of their creation. O(1) until the loop
+    /// looks, then O(log n).
+    pub(crate) fn arm(&mut self, deadline: u64, born: u64, wakee: Wakee) -> Key {
+        let order = match u32::try_from(born.saturating_sub(self.base)) {
+            Ok(order) => order,
+            Err(_) => self.renumber(born),
+        };
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let slot = self.slots.insert(Slot { wakee: Some(wakee), deadline, order, generation });
+        self.staged.push(Entry::new(deadline, order, slot));
+        Key { slot, generation }
+    }
+
+    /// The one who waits; `None` if the timer has fired.
+    pub(crate) fn wakee(&mut self, key: Key) -> Option<&mut Option<Wakee>> {
+        let slot = self.slots.get_mut(key.slot).filter(|slot| slot.generation == key.generation)?;
+        slot.wakee.is_some().then_some(&mut slot.wakee)
+    }
+
+    /// Vacates the slot of a timer, whether it has fired or not. The caller drops who waited,
+    /// while nothing is borrowed.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Wakee> {
+        let slot = self.slots.get_mut(key.slot)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        let slot = self.slots.remove(key.slot)?;
+        if slot.wakee.is_some() {
+            // The youngest is often the first to go: a timeout around something quick.
+            if self.staged.last().is_some_and(|last| last.slot() == key.slot) {
+                self.staged.pop();
+            } else {
+                self.dead += 1;
+                if self.dead > FEW && self.dead > (self.heap.len() + self.staged.len()) / 2 {
+                    self.sweep();
+                }
+            }
+        }
+        slot.wakee
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn earliest(&mut self) -> Option<u64> {
+        for entry in self.staged.drain(..) {
+            if entry.is_live(&mut self.slots) {
+                self.heap.push(entry);
+            } else {
+                self.dead -= 1;
+            }
+        }
+        loop {
+            let entry = self.heap.peek()?;
+            if entry.is_live(&mut self.slots) {
+                return Some(entry.deadline());
+            }
+            self.heap.pop();
+            self.dead -= 1;
+        }
+    }
+
+    /// Takes who waits for the earliest deadline, if it is not after `now`; the timer has fired.
+    pub(crate) fn fire(&mut self, now: u64) -> Option<Wakee> {
+        if self.earliest()? > now {
+            return None;
+        }
+        let entry = self.heap.pop()?;
+        self.slots.get_mut(entry.slot())?.wakee.take()
+    }
+
+    /// Takes anybody who waits, in no particular order.
+    pub(crate) fn take_any(&mut self) -> Option<Wakee> {
+        let wakee = self.slots.iter_mut().find_map(|(_, slot)| slot.wakee.take());
+        self.dead += usize::from(wakee.is_some());
+        wakee
+    }
+
+    /// Sweeps the dead entries out.
+    fn sweep(&mut self) {
+        let Timers { slots, heap, staged, .. } = self;
+        heap.rebuild(|entry| entry.is_live(slots));
+        staged.retain(|entry| entry.is_live(slots));
+        if staged.len() < staged.capacity() / 4 {
+            staged.shrink_to(staged.len() * 2);
+        }
+        self.dead = 0;
+    }
+
+    /// Gives the live timers the lowest orders, keeping their sequence, and returns that of
+    /// `born`, which comes after them all.
+    ///
+    /// Happens once in four billion creations. Timers that were created before and are armed
+    /// later count as the oldest of all, in the order of their slots.
+    #[cold]
+    fn renumber(&mut self, born: u64) -> u32 {
+        self.sweep();
+        let mut orders: Vec<(u32, u32)> =
+            self.slots.iter_mut().map(|(index, slot)| (slot.order, index)).collect();
+        orders.sort_unstable();
+        for (order, &(_, index)) in (1..).zip(&orders) {
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.order = order;
+            }
+        }
+        let order = orders.len() as u32 + 1;
+        self.base = born - u64::from(order);
+        let Timers { slots, heap, staged, .. } = self;
+        let mut renew = |entry: &mut Entry| {
+            if let Some(slot) = slots.get_mut(entry.slot()) {
+                *entry = Entry::new(entry.deadline(), slot.order, entry.slot());
+            }
+            true
+        };
+        staged.retain_mut(&mut renew);
+        heap.rebuild(renew);
+        order
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{Arc, Mutex},
+        task::{Context, Wake, Waker},
+    };
+
+    use super::*;
+
+    struct Note(u64, Arc<Mutex<Vec<u64>>>);
+
+    impl Wake for Note {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().push(self.0);
+        }
+    }
+
+    #[derive(Default)]
+    struct Bench(Arc<Mutex<Vec<u64>>>);
+
+    impl Bench {
+        fn wakee(&self, name: u64) -> Wakee {
+            let waker = Waker::from(Arc::new(Note(name, self.0.clone())));
+            Wakee::of(&Context::from_waker(&waker))
+        }
+
+        fn fired(&self, timers: &mut Timers, now: u64) -> Vec<u64> {
+            while let Some(wakee) = timers.fire(now) {
+                wakee.wake();
+            }
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    #[test]
+    fn t59_equal_deadlines_fire_in_order_of_creation() {
+        let (bench, mut timers) = (Bench::default(), Timers::new());
+        for born in [3, 1, 4, 0, 2] {
+            timers.arm(100, born, bench.wakee(born));
+        }
+        assert_eq!(bench.fired(&mut timers, 99), []);
+        assert_eq!(bench.fired(&mut timers, 100), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn order_survives_a_renumbering() {
+        let (bench, mut timers) = (Bench::default(), Timers::new());
+        let near = u64::from(u32::MAX);
+        for born in [near, near - 1, near + 1, near + 3, near + 2] {
+            timers.arm(7, born, bench.wakee(born));
+        }
+        timers.arm(7, 5, bench.wakee(5));
+        assert_eq!(bench.fired(&mut timers, 7), [5, near - 1, near, near + 1, near + 2, near + 3]);
+    }
+
+    #[test]
+    fn a_cancelled_timer_leaves_and_its_slot_is_reused() {
+        let (bench, mut timers) = (Bench::default(), Timers::new());
+        let a = timers.arm(5, 0, bench.wakee(0));
+        let b = timers.arm(6, 1, bench.wakee(1));
+        assert!(timers.remove(a).is_some());
+        assert!(timers.remove(a).is_none());
+        let c = timers.arm(7, 2, bench.wakee(2));
+        assert_eq!((c.slot, timers.earliest()), (a.slot, Some(6)));
+        assert!(timers.remove(a).is_none(), "an old key does not reach the new timer");
+        assert!(timers.remove(b).is_some());
+        assert_eq!(bench.fired(&mut timers, 9), [2]);
+        assert!(timers.wakee(c).is_none());
+        assert!(timers.remove(c).is_none());
+        assert_eq!((timers.len(), timers.earliest()), (0, None));
+    }
+
+    #[test]
+    fn t91_cancelling_a_million_timers_shrinks_the_heap() {
+        let (mut timers, waker) = (Timers::new(), Waker::noop());
+        let cx = Context::from_waker(waker);
+        let keys: Vec<_> = (0..1_000_000)
+            .map(|born| timers.arm(born * 7919 % 1_000_003, born, Wakee::of(&cx)))
+            .collect();
+        timers.earliest();
+        assert_eq!(timers.heap.len(), 1_000_000);
+        for key in keys {
+            drop(timers.remove(key));
+        }
+        assert!(timers.heap.len() <= FEW && timers.heap.len() == timers.dead);
+        assert_eq!((timers.earliest(), timers.heap.len(), timers.dead), (None, 0, 0));
+    }
+
+    #[test]
+    fn agrees_with_a_sorted_map_under_random_use() {
+        let (bench, mut timers) = (Bench::default(), Timers::new());
+        let mut model = BTreeMap::new();
+        let mut keys: Vec<(Key, (u64, u64))> = Vec::new();
+        let (mut seed, mut now) = (1_u64, 0);
+        for born in 0..30_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let dice = seed >> 33;
+            match dice % 8 {
+                0..=3 => {
+                    let deadline = now + dice / 8 % 50;
+                    keys.push((timers.arm(deadline, born, bench.wakee(born)), (deadline, born)));
+                    model.insert((deadline, born), ());
+                }
+                4..=5 if !keys.is_empty() => {
+                    let (key, name) = keys.swap_remove(dice as usize / 8 % keys.len());
+                    assert_eq!(timers.remove(key).is_some(), model.remove(&name).is_some());
+                }
+                6 => {
+                    now += dice / 8 % 20;
+                    let later = model.split_off(&(now + 1, 0));
+                    let due: Vec<u64> = std::mem::replace(&mut model, later)
+                        .into_keys()
+                        .map(|(_, born)| born)
+                        .collect();
+                    assert_eq!(bench.fired(&mut timers, now), due);
+                }
+                _ => {
+                    let first = model.first_key_value().map(|((deadline, _), ())| *deadline);
+                    assert_eq!(timers.earliest(), first);
+                }
+            }
+        }
+    }
+}

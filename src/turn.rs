@@ -1,0 +1,268 @@
+//! One loop: its tasks, its timers, its clock; and one turn of it.
+//!
+//! A turn polls what is ready, in order, and looks at letters and timers when nothing is ready,
+//! and at least every [`STRIDE`] polls, so that a task that always wakes itself starves nobody.
+//! When a look finds nothing either, the loop waits: it parks until the next deadline or the
+//! bell, or, if its clock is simulated, moves the clock.
+
+use std::{
+    cell::{Cell, RefCell},
+    ptr::NonNull,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock::{Clock, ClockId},
+    guard::{catch, discard},
+    home::{Entered, Home, STRIDE, here},
+    task::{OnUnobserved, Tasks},
+    timers::{Key, Timers},
+    wakee::{Wakee, renew},
+};
+
+/// `[core]` invariant: every home is the head of a core, and pointers to homes cover all of it.
+#[repr(C)]
+pub(crate) struct Core {
+    pub(crate) tasks: Tasks,
+    timers: RefCell<Timers>,
+    clock: Clock,
+    /// How many sleeps have been made.
+    born: Cell<u64>,
+}
+
+/// What became of a wait.
+#[derive(PartialEq)]
+pub(crate) enum Waited {
+    /// Something may be ready.
+    Maybe,
+    /// Nothing can ever be ready again.
+    Stuck,
+}
+
+/// Runs `f` with the core of the loop that is entered on this thread, if there is one.
+#[inline]
+pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
+    let home = here();
+    // SAFETY: [here], [core].
+    (!home.is_null()).then(|| f(unsafe { &*home.cast::<Core>() }))
+}
+
+impl Core {
+    /// A core on its own, with one reference, which the caller gives back by [`Core::close`].
+    pub(crate) fn create(clock: Clock, on_unobserved: Option<OnUnobserved>) -> NonNull<Core> {
+        let core = Box::new(Core {
+            tasks: Tasks::new(Home::new(free), on_unobserved),
+            timers: RefCell::new(Timers::new()),
+            clock,
+            born: Cell::new(0),
+        });
+        let core = NonNull::from(Box::leak(core));
+        // SAFETY: it stays where it is, and the pointer covers all of it.
+        unsafe { Home::settle_in(core.cast()) };
+        core
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.clock.is_simulated()
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> ClockId {
+        self.clock.id()
+    }
+
+    /// The number of the next sleep.
+    #[inline]
+    pub(crate) fn born(&self) -> u64 {
+        let born = self.born.get();
+        self.born.set(born + 1);
+        born
+    }
+
+    /// Arms a timer for whoever `wakee` is; `None` if the loop is closing.
+    #[inline]
+    pub(crate) fn arm(&self, deadline: Instant, born: u64, wakee: Wakee) -> Option<Key> {
+        if self.tasks.is_closing() {
+            return None;
+        }
+        let deadline = self.clock.since_epoch(deadline);
+        Some(self.timers.borrow_mut().arm(deadline, born, wakee))
+    }
+
+    /// Looks at a timer; if it has not fired, whoever is polled with `cx` is woken when it does.
+    pub(crate) fn has_fired(&self, key: Key, cx: &std::task::Context<'_>) -> bool {
+        let mut timers = self.timers.borrow_mut();
+        let Some(slot) = timers.wakee(key) else { return true };
+        if slot.as_ref().is_some_and(|wakee| wakee.is(cx)) {
+            return false;
+        }
+        drop(timers);
+        // Making a wakee may run foreign code, and so may dropping the old one.
+        let mut new = None;
+        renew(&mut new, cx);
+        let mut timers = self.timers.borrow_mut();
+        let Some(slot) = timers.wakee(key) else { return true };
+        std::mem::swap(slot, &mut new);
+        drop(timers);
+        drop(new);
+        false
+    }
+
+    /// Forgets a timer, fired or not.
+    #[inline]
+    pub(crate) fn disarm(&self, key: Key) {
+        let wakee = self.timers.borrow_mut().remove(key);
+        drop(wakee);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let earliest = self.timers.borrow_mut().earliest();
+        earliest.map(|nanos| self.clock.instant(nanos))
+    }
+
+    /// Reads letters and fires timers.
+    pub(crate) fn look(&self) {
+        if self.tasks.home.bell.answer() {
+            let disarm = |slot, generation| self.disarm(Key { slot, generation });
+            self.tasks.home.read_letters(disarm);
+        }
+        if self.timers.borrow().len() > 0 {
+            let now = self.clock.nanos();
+            loop {
+                // One at a time, since a wake may be foreign code that arms and disarms.
+                let due = self.timers.borrow_mut().fire(now);
+                let Some(wakee) = due else { break };
+                wakee.wake();
+            }
+        }
+    }
+
+    /// Polls what is ready, and what becomes ready meanwhile, until `done` says so after a poll
+    /// (then true) or nothing is ready (then false).
+    ///
+    /// # Safety
+    /// The loop is entered, and the caller keeps it.
+    pub(crate) unsafe fn run_ready(&self, mut done: impl FnMut() -> bool) -> bool {
+        let mut polls = 0;
+        loop {
+            // SAFETY: the caller says so.
+            if unsafe { self.tasks.run_one() } {
+                if done() {
+                    return true;
+                }
+                let children = STRIDE - self.tasks.home.budget.get();
+                polls += 1 + children;
+                if polls < STRIDE {
+                    continue;
+                }
+            }
+            polls = 0;
+            self.look();
+            if self.tasks.ready.is_empty() {
+                return false;
+            }
+        }
+    }
+
+    /// Waits for something to become ready, after [`Core::run_ready`] returned false.
+    pub(crate) fn wait(&self) -> Waited {
+        let earliest = self.timers.borrow_mut().earliest();
+        match earliest {
+            Some(deadline) if self.clock.is_simulated() => {
+                self.clock.set(deadline);
+                self.look();
+            }
+            Some(deadline) => {
+                let left = deadline.saturating_sub(self.clock.nanos());
+                if left > 0 {
+                    self.tasks.home.bell.park(Some(Duration::from_nanos(left)));
+                }
+                self.look();
+            }
+            None if self.tasks.is_stuck() => return Waited::Stuck,
+            None => {
+                self.tasks.home.bell.park(None);
+                self.look();
+            }
+        }
+        Waited::Maybe
+    }
+
+    /// Moves a simulated clock, stopping at each deadline to run what is ready.
+    ///
+    /// # Safety
+    /// As [`Core::run_ready`].
+    pub(crate) unsafe fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let until = self.clock.nanos().saturating_add(by);
+        loop {
+            // SAFETY: the caller says so.
+            unsafe { self.run_ready(|| false) };
+            let earliest = self.timers.borrow_mut().earliest();
+            match earliest.filter(|&deadline| deadline <= until) {
+                Some(deadline) => {
+                    self.clock.set(deadline);
+                    self.look();
+                }
+                None => break,
+            }
+        }
+        self.clock.set(until);
+    }
+
+    /// Says whether the loop is idle from now on, or ready: then its host knows.
+    pub(crate) fn rest(&self) {
+        while self.tasks.ready.is_empty() && !self.tasks.home.bell.idle() {
+            self.look();
+        }
+    }
+
+    /// Drops every task, and refuses new ones from now on.
+    pub(crate) fn drop_tasks(&self) {
+        self.tasks.set_closing();
+        self.tasks.cancel_all();
+        self.tasks.clear_ready();
+    }
+
+    /// Drops what is left and lets go of the core.
+    ///
+    /// # Safety
+    /// Home's thread only, once, by the owner of the first reference.
+    pub(crate) unsafe fn close(core: NonNull<Core>) {
+        // SAFETY: the caller's reference keeps it until the end.
+        unsafe {
+            let this = core.as_ref();
+            let entered = Entered::new(core.cast());
+            this.drop_tasks();
+            loop {
+                let wakee = this.timers.borrow_mut().take_any();
+                if wakee.is_none() {
+                    break;
+                }
+            }
+            if let Some(unobserved) = this.tasks.take_unobserved() {
+                unobserved.lament();
+            }
+            let callback = this.tasks.take_callback();
+            let host = this.tasks.home.bell.set_host(None);
+            let _ = catch(|| drop((callback, host))).map_err(discard);
+            // Whatever those destructors have woken has ended already.
+            this.tasks.clear_ready();
+            drop(entered);
+            let sleeps = this.timers.borrow().len();
+            Home::abandon(core.cast(), sleeps);
+            Home::release(core.cast());
+        }
+    }
+}
+
+/// # Safety
+/// The home is that of a core whose last reference has gone.
+unsafe fn free(home: NonNull<Home>) {
+    // SAFETY: [core]; it was made by `create`. What users gave it was dropped by `close`, so it
+    // does not matter which thread this is.
+    drop(unsafe { Box::from_raw(home.cast::<Core>().as_ptr()) });
+}

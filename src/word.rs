@@ -1,0 +1,181 @@
+//! The one word of a task that other threads may write.
+//!
+//! At home, references are counted in plain cells. Elsewhere they are counted here, as a
+//! difference that may be negative: a waker cloned at home and dropped elsewhere counts +1 there
+//! and -1 here. The sum of the two counts is the number of wakers that exist.
+//!
+//! | bit | set | cleared |
+//! |---|---|---|
+//! | `WAKE` | by a wake elsewhere | when home collects the word |
+//! | `POSTED` | by whoever then posts a letter about this word; the letter keeps the memory | when home collects the word, or the letter cannot be delivered |
+//! | `ORPHAN` | once, when the loop goes | never: from now on the count is all there is |
+//!
+//! A wake elsewhere is one read-modify-write, always done, even when a letter is already on its
+//! way: that is what hands the writer's memory over to the poll that follows. The bits never
+//! leave this file.
+
+use crate::facade::{AtomicUsize, Ordering};
+
+const WAKE: usize = 1;
+const POSTED: usize = 2;
+const ORPHAN: usize = 4;
+const SHIFT: u32 = 3;
+const ONE: usize = 1 << SHIFT;
+
+/// Half of what the count can hold: the other half is room for threads that race past the check.
+const LIMIT: isize = isize::MAX >> (SHIFT + 1);
+
+pub(crate) struct Word(AtomicUsize);
+
+/// What the sender of a wake or a drop has to do next.
+#[must_use]
+#[derive(Debug, PartialEq)]
+pub(crate) enum Sent {
+    /// Nothing: a letter is on its way already, or nobody is left to read one.
+    Done,
+    /// Post a letter about this word.
+    Post,
+    /// Free the memory: that was the last reference, and no loop is there to notice.
+    Last,
+}
+
+/// What home finds when it collects a word.
+pub(crate) struct Collected {
+    /// Wakers cloned elsewhere less wakers dropped elsewhere since the last time.
+    pub(crate) clones: i32,
+    pub(crate) wake: bool,
+}
+
+fn count(word: usize) -> isize {
+    (word as isize) >> SHIFT
+}
+
+impl Word {
+    pub(crate) fn new() -> Self {
+        Word(AtomicUsize::new(0))
+    }
+
+    /// A word that never had a loop; `count` references exist.
+    pub(crate) fn orphan(count: usize) -> Self {
+        Word(AtomicUsize::new(ORPHAN + count * ONE))
+    }
+
+    /// A waker was cloned elsewhere. Aborts when there are absurdly many.
+    pub(crate) fn cloned(&self) {
+        // Ordering: Relaxed, as for any count that only grows here: the clone that is read
+        // through keeps the memory meanwhile.
+        let old = self.0.fetch_add(ONE, Ordering::Relaxed);
+        if count(old) > LIMIT {
+            too_many();
+        }
+    }
+
+    /// A wake, a waker's drop, or both at once, elsewhere.
+    pub(crate) fn send(&self, wake: bool, dropped: bool) -> Sent {
+        let less = if dropped { ONE } else { 0 };
+        let mut old = self.0.load(Ordering::Relaxed);
+        loop {
+            let orphan = old & ORPHAN != 0;
+            let bits = match (orphan, wake) {
+                (true, _) => 0,
+                (false, true) => WAKE | POSTED,
+                (false, false) => POSTED,
+            };
+            let new = (old | bits).wrapping_sub(less);
+            // Ordering: Release hands over what this thread wrote before the wake or the drop;
+            // Acquire is for the last reference of an orphan, which frees what others released.
+            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if orphan && dropped && count(new) == 0 && new & POSTED == 0 => {
+                    return Sent::Last;
+                }
+                Ok(_) if !orphan && old & POSTED == 0 => return Sent::Post,
+                Ok(_) => return Sent::Done,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Home reads the letter: takes the count over and forgets the wake.
+    pub(crate) fn collect(&self) -> Collected {
+        // Ordering: Acquire sees what the wakers wrote; Release lets a thread that finds POSTED
+        // cleared again see that home is done with the previous letter.
+        let old = self.0.swap(0, Ordering::AcqRel);
+        debug_assert!(old & ORPHAN == 0, "collected after the loop was gone");
+        Collected { clones: count(old) as i32, wake: old & WAKE != 0 }
+    }
+
+    /// Home looks without taking: the count elsewhere, and whether a letter is on its way.
+    ///
+    /// When home's own count plus this one is zero and no letter is on its way, no waker exists,
+    /// so none can appear: the answer does not go stale until home makes a waker itself.
+    pub(crate) fn peek(&self) -> (isize, bool) {
+        // Ordering: Acquire, since a sum of zero is followed by freeing the memory.
+        let word = self.0.load(Ordering::Acquire);
+        (count(word), word & POSTED != 0)
+    }
+
+    /// The loop goes: home adds its own count for ever. True if nothing is left to wait for.
+    pub(crate) fn abandon(&self, home: isize) -> bool {
+        // Ordering: as in `send`; the addition cannot touch the lower bits, ORPHAN was clear.
+        let add = (home << SHIFT) as usize + ORPHAN;
+        let new = self.0.fetch_add(add, Ordering::AcqRel).wrapping_add(add);
+        count(new) == 0 && new & POSTED == 0
+    }
+
+    /// A letter came back, or was found when the box was closed. True if the memory must be freed.
+    pub(crate) fn returned(&self) -> bool {
+        // Ordering: as in `send`.
+        let old = self.0.fetch_and(!(POSTED | WAKE), Ordering::AcqRel);
+        debug_assert!(old & ORPHAN != 0, "boxes close after every word is an orphan");
+        count(old) == 0
+    }
+
+    pub(crate) fn is_orphan(&self) -> bool {
+        // Ordering: Relaxed; the bit never clears, and whoever acts on it does so in `send`.
+        self.0.load(Ordering::Relaxed) & ORPHAN != 0
+    }
+}
+
+/// A program that leaks wakers by the billion would wrap the count and free memory in use.
+#[cold]
+pub(crate) fn too_many() -> ! {
+    eprintln!("boucle: more than two billion wakers of one task exist, aborting");
+    std::process::abort()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_letter_for_many_wakes() {
+        let word = Word::new();
+        assert_eq!(word.send(true, false), Sent::Post);
+        assert_eq!(word.send(true, false), Sent::Done);
+        assert_eq!(word.send(false, true), Sent::Done);
+        assert_eq!(word.peek(), (-1, true));
+        let found = word.collect();
+        assert_eq!((found.clones, found.wake), (-1, true));
+        assert_eq!(word.peek(), (0, false));
+        assert_eq!(word.send(false, true), Sent::Post);
+    }
+
+    #[test]
+    fn an_orphan_is_freed_by_its_last_reference() {
+        let word = Word::new();
+        word.cloned();
+        assert!(!word.abandon(1));
+        assert_eq!(word.send(true, false), Sent::Done);
+        assert_eq!(word.send(true, true), Sent::Done);
+        assert_eq!(word.send(false, true), Sent::Last);
+    }
+
+    #[test]
+    fn a_letter_on_its_way_keeps_an_orphan() {
+        let word = Word::new();
+        word.cloned();
+        assert_eq!(word.send(true, true), Sent::Post);
+        assert!(!word.abandon(0));
+        assert!(word.returned());
+    }
+}
