@@ -252,7 +252,7 @@ impl Loop {
     /// use std::time::Duration;
     ///
     /// let l = boucle::Loop::builder().virtual_time().build();
-    /// let task = l.spawn(boucle::sleep(Duration::from_secs(3600)));
+    /// let task = l.spawn(async { boucle::sleep(Duration::from_secs(3600)).await });
     /// l.advance(Duration::from_secs(3599));
     /// assert!(!task.is_finished());
     /// l.advance(Duration::from_secs(1));
@@ -485,7 +485,7 @@ impl Builder {
     ///
     /// let l = boucle::Loop::builder().virtual_time().build();
     /// let start = l.now();
-    /// l.block_on(boucle::sleep(Duration::from_secs(3600)));
+    /// l.block_on(async { boucle::sleep(Duration::from_secs(3600)).await });
     /// assert_eq!(l.now() - start, Duration::from_secs(3600));
     /// ```
     pub fn virtual_time(mut self) -> Self {

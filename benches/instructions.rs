@@ -1,0 +1,250 @@
+//! Counts user-space instructions per operation, under callgrind: the same on every run, however
+//! busy the machine is.
+//!
+//! `cargo bench --bench instructions` runs each workload twice under valgrind, with N and 2N
+//! operations, and prints the difference per operation beside the bare limit: boxed futures
+//! polled by hand with a waker that does nothing. With `--workload NAME N` it does N operations of
+//! one workload and says nothing.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    hint::black_box,
+    pin::{Pin, pin},
+    process::Command,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use boucle::{block_on, gather, sleep, spawn, yield_now};
+
+/// Name, what it does N times, N, and the most instructions an operation may take.
+type Workload = (&'static str, fn(usize), usize, usize);
+
+const WORKLOADS: &[Workload] = &[
+    ("yield_1000", yield_1000, 200_000, 105),
+    ("yield_1000_limit", yield_1000_limit, 200_000, 0),
+    ("spawn_await", spawn_await, 50_000, 480),
+    ("spawn_await_limit", spawn_await_limit, 50_000, 0),
+    ("spawn_join", spawn_join, 100_000, 700),
+    ("spawn_join_limit", spawn_join_limit, 100_000, 0),
+    ("ping_pong", ping_pong, 100_000, 370),
+    ("ping_pong_limit", ping_pong_limit, 100_000, 0),
+    ("timer_10k_live", timer_10k_live, 50_000, 320),
+    ("gather_1000", gather_1000, 200_000, 450),
+    ("gather_1000_limit", gather_1000_limit, 200_000, 0),
+    ("block_on_ready", block_on_ready, 20_000, 0),
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--workload") {
+        let (name, n) = (&args[at + 1], args[at + 2].parse().expect("a number"));
+        let (_, work, ..) = WORKLOADS.iter().find(|w| w.0 == name).expect("a workload");
+        return work(n);
+    }
+    println!("| workload | instructions/op | to reach |\n|---|---|---|");
+    for &(name, _, n, limit) in WORKLOADS {
+        let Some((once, twice)) = count(name, n).zip(count(name, 2 * n)) else {
+            println!("valgrind is not there, or failed: nothing counted");
+            return;
+        };
+        let limit = if limit == 0 { String::new() } else { limit.to_string() };
+        println!("| {name} | {} | {limit} |", (twice - once) / n as u64);
+    }
+}
+
+/// The instructions of one run, read from callgrind's summary.
+fn count(name: &str, n: usize) -> Option<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe().ok()?)
+        .args(["--workload", name, &n.to_string()])
+        .output()
+        .ok()?;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let line = log.lines().find(|line| line.contains("Collected :"))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn yield_1000(n: usize) {
+    block_on(async {
+        let tasks: Vec<_> = (0..1000)
+            .map(|_| {
+                spawn(async move {
+                    for _ in 0..n / 1000 {
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+/// A queue of boxed futures, polled in turn until all are done.
+fn round_robin(mut queue: VecDeque<Pin<Box<dyn Future<Output = ()>>>>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Some(mut future) = queue.pop_front() {
+        if future.as_mut().poll(&mut cx).is_pending() {
+            queue.push_back(future);
+        }
+    }
+}
+
+fn yield_1000_limit(n: usize) {
+    let mut queue: VecDeque<Pin<Box<dyn Future<Output = ()>>>> = VecDeque::new();
+    for _ in 0..1000 {
+        queue.push_back(Box::pin(async move {
+            for _ in 0..n / 1000 {
+                yield_now().await;
+            }
+        }));
+    }
+    round_robin(queue);
+}
+
+/// A future of 64 bytes that is ready at once.
+async fn ready_64(data: [u64; 7]) -> u64 {
+    black_box(&data)[0]
+}
+
+fn spawn_await(n: usize) {
+    block_on(async {
+        for i in 0..n as u64 {
+            black_box(spawn(ready_64([i; 7])).await.unwrap());
+        }
+    });
+}
+
+fn spawn_await_limit(n: usize) {
+    let mut cx = Context::from_waker(Waker::noop());
+    for i in 0..n as u64 {
+        let mut future: Pin<Box<dyn Future<Output = u64>>> = black_box(Box::pin(ready_64([i; 7])));
+        let _ = black_box(future.as_mut().poll(&mut cx));
+    }
+}
+
+fn spawn_join(n: usize) {
+    block_on(async {
+        let tasks: Vec<_> = (0..n as u64).map(|i| spawn(ready_64([i; 7]))).collect();
+        for task in tasks {
+            black_box(task.await.unwrap());
+        }
+    });
+}
+
+fn spawn_join_limit(n: usize) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut tasks: VecDeque<Pin<Box<dyn Future<Output = u64>>>> = VecDeque::new();
+    for i in 0..n as u64 {
+        tasks.push_back(Box::pin(ready_64([i; 7])));
+    }
+    while let Some(mut task) = tasks.pop_front() {
+        let _ = black_box(task.as_mut().poll(&mut cx));
+    }
+}
+
+/// Where one of the two leaves word for the other.
+#[derive(Default)]
+struct Table {
+    turn: Cell<usize>,
+    wakers: [RefCell<Option<Waker>>; 2],
+}
+
+/// Waits for its turn, storing a clone of the waker each time, and gives the turn away.
+async fn player(table: &Table, me: usize, rounds: usize) {
+    for _ in 0..rounds {
+        std::future::poll_fn(|cx| {
+            if table.turn.get() == me {
+                return Poll::Ready(());
+            }
+            *table.wakers[me].borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        table.turn.set(1 - me);
+        if let Some(waker) = table.wakers[1 - me].borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+fn ping_pong(n: usize) {
+    block_on(async {
+        let table = Rc::new(Table::default());
+        let players = [0, 1].map(|me| {
+            let table = table.clone();
+            spawn(async move { player(&table, me, n).await })
+        });
+        for player in players {
+            player.await.unwrap();
+        }
+    });
+}
+
+fn ping_pong_limit(n: usize) {
+    let table = Table::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut players =
+        [0, 1].map(|me| Some(Box::pin(player(&table, me, n)) as Pin<Box<dyn Future<Output = ()>>>));
+    while players.iter().any(Option::is_some) {
+        for player in &mut players {
+            if player.as_mut().is_some_and(|player| player.as_mut().poll(&mut cx).is_ready()) {
+                *player = None;
+            }
+        }
+    }
+}
+
+/// Polls once and lets go.
+async fn glance<F: Future>(future: F) {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        let _ = future.as_mut().poll(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+fn timer_10k_live(n: usize) {
+    block_on(async {
+        let live: Vec<_> = (0..10_000)
+            .map(|i| {
+                spawn(async move { sleep(Duration::from_secs(1000 + i * 7919 % 10_007)).await })
+            })
+            .collect();
+        yield_now().await;
+        for i in 0..n as u64 {
+            glance(sleep(Duration::from_secs(30 + i % 60))).await;
+            if i % 64 == 0 {
+                yield_now().await;
+            }
+        }
+        drop(live);
+    });
+}
+
+fn gather_1000(n: usize) {
+    block_on(async {
+        for _ in 0..n / 1000 {
+            black_box(gather((0..1000).map(|_| yield_now()).collect::<Vec<_>>()).await);
+        }
+    });
+}
+
+fn gather_1000_limit(n: usize) {
+    for _ in 0..n / 1000 {
+        let futures = (0..1000).map(|_| Box::pin(yield_now()) as Pin<Box<dyn Future<Output = ()>>>);
+        round_robin(futures.collect());
+    }
+}
+
+fn block_on_ready(n: usize) {
+    for i in 0..n {
+        black_box(block_on(async { black_box(i) }));
+    }
+}
