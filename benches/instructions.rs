@@ -7,7 +7,7 @@
 //! one workload and says nothing.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     collections::VecDeque,
     hint::black_box,
     pin::{Pin, pin},
@@ -108,8 +108,8 @@ fn yield_1000_limit(n: usize) {
 }
 
 /// A future of 64 bytes that is ready at once.
-async fn ready_64(data: [u64; 7]) -> u64 {
-    black_box(&data)[0]
+fn ready_64(data: [u64; 7]) -> impl Future<Output = u64> {
+    async move { data.iter().sum() }
 }
 
 fn spawn_await(n: usize) {
@@ -148,26 +148,26 @@ fn spawn_join_limit(n: usize) {
     }
 }
 
-/// Where one of the two leaves word for the other.
+/// Whose turn it is, and who waits for it.
 #[derive(Default)]
 struct Table {
     turn: Cell<usize>,
-    wakers: [RefCell<Option<Waker>>; 2],
+    wakers: [Cell<Option<Waker>>; 2],
 }
 
-/// Waits for its turn, storing a clone of the waker each time, and gives the turn away.
-async fn player(table: &Table, me: usize, rounds: usize) {
+/// Waits for its turn, leaving a clone of its waker each time, and gives the turn away.
+async fn player(table: Rc<Table>, me: usize, rounds: usize) {
     for _ in 0..rounds {
         std::future::poll_fn(|cx| {
             if table.turn.get() == me {
                 return Poll::Ready(());
             }
-            *table.wakers[me].borrow_mut() = Some(cx.waker().clone());
+            table.wakers[me].set(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await;
         table.turn.set(1 - me);
-        if let Some(waker) = table.wakers[1 - me].borrow_mut().take() {
+        if let Some(waker) = table.wakers[1 - me].take() {
             waker.wake();
         }
     }
@@ -176,28 +176,15 @@ async fn player(table: &Table, me: usize, rounds: usize) {
 fn ping_pong(n: usize) {
     block_on(async {
         let table = Rc::new(Table::default());
-        let players = [0, 1].map(|me| {
-            let table = table.clone();
-            spawn(async move { player(&table, me, n).await })
-        });
-        for player in players {
+        for player in [0, 1].map(|me| spawn(player(table.clone(), me, n))) {
             player.await.unwrap();
         }
     });
 }
 
 fn ping_pong_limit(n: usize) {
-    let table = Table::default();
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut players =
-        [0, 1].map(|me| Some(Box::pin(player(&table, me, n)) as Pin<Box<dyn Future<Output = ()>>>));
-    while players.iter().any(Option::is_some) {
-        for player in &mut players {
-            if player.as_mut().is_some_and(|player| player.as_mut().poll(&mut cx).is_ready()) {
-                *player = None;
-            }
-        }
-    }
+    let table = Rc::new(Table::default());
+    round_robin([0, 1].map(|me| Box::pin(player(table.clone(), me, n)) as _).into());
 }
 
 /// Polls once and lets go.

@@ -1,17 +1,19 @@
 //! What time it is: the machine's, or a simulated one that moves only when told.
 //!
-//! Inside, time is nanoseconds since the loop's epoch in 64 bits: 584 years, where deadlines
-//! further away saturate.
+//! Inside, time is nanoseconds since an epoch in 64 bits: 584 years, where deadlines further away
+//! saturate. The epoch is one for the whole process, so that real deadlines mean the same in every
+//! loop.
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 pub(crate) struct Clock {
-    /// Set by the first look at a real clock, so that a loop without timers never reads it.
-    epoch: Cell<Option<Instant>>,
     /// Nanoseconds since the epoch, if the clock is simulated.
     simulated: Option<Cell<u64>>,
     id: ClockId,
@@ -27,16 +29,15 @@ impl ClockId {
 }
 
 impl Clock {
-    pub(crate) fn real() -> Clock {
-        Clock { epoch: Cell::new(None), simulated: None, id: ClockId::REAL }
+    pub(crate) const fn real() -> Clock {
+        Clock { simulated: None, id: ClockId::REAL }
     }
 
     pub(crate) fn simulated() -> Clock {
         // Not part of what threads share with a loop, so not from the facade.
         static NEXT: AtomicU32 = AtomicU32::new(1);
         Clock {
-            epoch: Cell::new(Some(Instant::now())),
-            simulated: Some(Cell::new(0)),
+            simulated: Some(Cell::new(since_epoch(Instant::now()))),
             id: ClockId(NEXT.fetch_add(1, Ordering::Relaxed)),
         }
     }
@@ -49,24 +50,16 @@ impl Clock {
         self.simulated.is_some()
     }
 
-    fn epoch(&self) -> Instant {
-        self.epoch.get().unwrap_or_else(|| {
-            let now = Instant::now();
-            self.epoch.set(Some(now));
-            now
-        })
-    }
-
     pub(crate) fn now(&self) -> Instant {
         match &self.simulated {
             None => Instant::now(),
-            Some(now) => self.instant(now.get()),
+            Some(now) => instant(now.get()),
         }
     }
 
     pub(crate) fn nanos(&self) -> u64 {
         match &self.simulated {
-            None => self.since_epoch(Instant::now()),
+            None => since_epoch(Instant::now()),
             Some(now) => now.get(),
         }
     }
@@ -77,25 +70,38 @@ impl Clock {
             now.set(now.get().max(nanos));
         }
     }
+}
 
-    /// The nanoseconds from the epoch to `at`: zero if it is past, the end of time if it is far.
-    pub(crate) fn since_epoch(&self, at: Instant) -> u64 {
-        let far = at.saturating_duration_since(self.epoch());
-        u64::try_from(far.as_nanos()).unwrap_or(u64::MAX)
-    }
+/// Where the nanoseconds begin: the first time anybody asked. Instants before it count as past.
+#[inline]
+fn epoch() -> Instant {
+    // Not part of what threads share with a loop, so not from the facade.
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
 
-    pub(crate) fn instant(&self, nanos: u64) -> Instant {
-        later(self.epoch(), Duration::from_nanos(nanos))
+/// The nanoseconds from the epoch to `at`: zero if it is past, the end of time if it is far.
+#[inline]
+pub(crate) fn since_epoch(at: Instant) -> u64 {
+    nanos(at.saturating_duration_since(epoch()))
+}
+
+/// The nanoseconds of a duration, saturating.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    match duration.as_secs().checked_mul(1_000_000_000) {
+        Some(nanos) => nanos.saturating_add(u64::from(duration.subsec_nanos())),
+        None => u64::MAX,
     }
 }
 
-/// `at + by`, or, where that cannot be told, the latest instant found by halving `by`.
-pub(crate) fn later(at: Instant, mut by: Duration) -> Instant {
-    // The platform's limit may be nearer than a `Duration` can be long.
+pub(crate) fn instant(nanos: u64) -> Instant {
+    // A platform whose instants end before 584 years are over gets its latest one, or near.
+    let mut since = Duration::from_nanos(nanos);
     loop {
-        match at.checked_add(by) {
-            Some(then) => return then,
-            None => by /= 2,
+        match epoch().checked_add(since) {
+            Some(instant) => return instant,
+            None => since /= 2,
         }
     }
 }
@@ -105,21 +111,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn far_instants_saturate() {
-        let clock = Clock::simulated();
-        let far = later(clock.now(), Duration::MAX);
-        assert!(far > clock.now() + Duration::from_secs(1 << 40));
-        assert_eq!(clock.since_epoch(far), u64::MAX);
-        assert_eq!(clock.since_epoch(clock.now()), 0);
+    fn far_times_saturate() {
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert_eq!(nanos(Duration::new(7, 5)), 7_000_000_005);
+        let far = instant(u64::MAX);
+        assert!(far > epoch() + Duration::from_secs(500 * 365 * 86_400));
+        assert_eq!(since_epoch(far), u64::MAX);
+        assert_eq!(since_epoch(far + Duration::from_secs(1)), u64::MAX);
     }
 
     #[test]
     fn a_simulated_clock_moves_when_told_and_never_back() {
         let clock = Clock::simulated();
-        clock.set(500);
-        clock.set(300);
-        assert_eq!(clock.nanos(), 500);
-        assert_eq!(clock.since_epoch(clock.now()), 500);
-        assert_eq!(clock.instant(700), clock.now() + Duration::from_nanos(200));
+        let start = clock.nanos();
+        clock.set(start + 500);
+        clock.set(start + 300);
+        assert_eq!(clock.nanos(), start + 500);
+        assert_eq!(since_epoch(clock.now()), start + 500);
+        assert_eq!(instant(start + 700), clock.now() + Duration::from_nanos(200));
     }
 }

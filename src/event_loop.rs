@@ -170,7 +170,7 @@ impl Loop {
         let driven = self.drive("Loop::run");
         let stalled = loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
-            unsafe { core.run_ready(|| false) };
+            unsafe { core.run_ready(None) };
             if core.tasks.live() == 0 {
                 break None;
             }
@@ -196,7 +196,7 @@ impl Loop {
         let driven = self.drive("Loop::run_until_stalled");
         loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
-            unsafe { self.core().run_ready(|| false) };
+            unsafe { self.core().run_ready(None) };
             self.core().rest();
             if self.core().tasks.ready.is_empty() {
                 break;
@@ -221,13 +221,12 @@ impl Loop {
     pub fn step(&self) -> bool {
         let driven = self.drive("Loop::step");
         let core = self.core();
-        // SAFETY: `driven` has entered the loop, which `self` keeps.
-        let mut polled = unsafe { core.tasks.run_one() };
-        if !polled {
+        if core.tasks.ready.is_empty() {
             core.look();
-            // SAFETY: likewise.
-            polled = unsafe { core.tasks.run_one() };
         }
+        // SAFETY: `driven` has entered the loop, which `self` keeps.
+        let polled = unsafe { core.tasks.run_one() };
+        core.tasks.step_back();
         drop(driven);
         polled
     }
@@ -346,7 +345,7 @@ impl Loop {
         let mut root = Root(handle);
         let stalled = loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
-            if unsafe { core.run_ready(|| root.0.is_finished()) } {
+            if unsafe { core.run_ready(Some(root.0.header())) } {
                 break None;
             }
             if core.wait() == Waited::Stuck {

@@ -34,7 +34,7 @@ use crate::{
     inbox::Inbox,
     roster::Roster,
     wakee::{Target, TargetVTable, set_polled},
-    word::{Sent, Word, too_many},
+    word::{Peeked, Sent, Word, too_many},
 };
 
 /// How many children of one task may be polled before the task goes to the back of the queue,
@@ -306,13 +306,14 @@ impl Home {
 }
 
 impl Anchor {
-    /// The anchor of memory that has no loop: every reference counts in the word.
+    /// The anchor of memory that has no loop: every reference counts in the word. It is `LIVE`.
     pub(crate) fn orphan(vtable: *const AnchorVTable) -> Anchor {
         let word = Word::orphan(1);
-        Anchor { word, ..Anchor::new(vtable, NonNull::dangling()) }
+        Anchor { word, ..Anchor::new(vtable, NonNull::dangling(), LIVE) }
     }
 
-    pub(crate) fn new(vtable: *const AnchorVTable, home: NonNull<Home>) -> Anchor {
+    #[inline]
+    pub(crate) fn new(vtable: *const AnchorVTable, home: NonNull<Home>, flags: u32) -> Anchor {
         Anchor {
             vtable,
             home,
@@ -320,7 +321,7 @@ impl Anchor {
             held: Cell::new(0),
             clones: Cell::new(0),
             slot: Cell::new(u32::MAX),
-            flags: Cell::new(0),
+            flags: Cell::new(flags),
         }
     }
 
@@ -375,34 +376,43 @@ impl Anchor {
     /// Home's thread only; the caller does not use the anchor any more.
     #[inline]
     pub(crate) unsafe fn settle(anchor: NonNull<Anchor>) {
-        // SAFETY: [memory]: the anchor has not been freed, since only this function does so here.
-        let this = unsafe { anchor.as_ref() };
-        if this.flags.get() & KEEP != 0 || this.held.get() != 0 {
-            return;
-        }
-        let (elsewhere, posted) = this.word.peek();
-        if this.clones.get() as isize + elsewhere == 0 && !posted && !this.word.is_orphan() {
-            // SAFETY: [memory]: nothing keeps it, and it is alive, so its home is.
-            unsafe {
-                this.home.as_ref().roster.borrow_mut().remove(this.slot.get());
-                ((*this.vtable).dealloc)(anchor);
+        // SAFETY: [memory]: the anchor has not been freed, since only `settle` does so here.
+        unsafe {
+            let this = anchor.as_ref();
+            if this.flags.get() & KEEP == 0 && this.held.get() == 0 {
+                Anchor::settle_unkept(anchor);
             }
-        } else if this.word.is_orphan() {
-            // All that this thread counted was one reference.
-            // SAFETY: it has gone just now.
-            unsafe { Anchor::send(anchor, false, true) };
         }
     }
 
-    /// How many wakers exist, and whether a wake is on its way from elsewhere.
+    /// # Safety
+    /// As [`Anchor::settle`]; no flag and no hold keeps the anchor.
+    unsafe fn settle_unkept(anchor: NonNull<Anchor>) {
+        // SAFETY: as above.
+        let this = unsafe { anchor.as_ref() };
+        match this.word.peek() {
+            // SAFETY, for both: [memory]; nothing else keeps it, and its home is alive.
+            Peeked::Count(elsewhere) if this.clones.get() as isize + elsewhere == 0 => unsafe {
+                this.home.as_ref().roster.borrow_mut().remove(this.slot.get());
+                ((*this.vtable).dealloc)(anchor);
+            },
+            // All that this thread counted was one reference, which has gone just now.
+            Peeked::Orphan => unsafe { Anchor::send(anchor, false, true) },
+            Peeked::Count(_) | Peeked::Posted => {}
+        }
+    }
+
+    /// Whether a waker exists, or a wake is on its way from elsewhere.
     ///
     /// # Safety
     /// Home only; the anchor is alive.
-    pub(crate) unsafe fn wakers(anchor: NonNull<Anchor>) -> (usize, bool) {
+    pub(crate) unsafe fn has_wakers(anchor: NonNull<Anchor>) -> bool {
         // SAFETY: the caller says so.
         let this = unsafe { anchor.as_ref() };
-        let (elsewhere, posted) = this.word.peek();
-        ((this.clones.get() as isize + elsewhere).max(0) as usize, posted)
+        match this.word.peek() {
+            Peeked::Count(elsewhere) => this.clones.get() as isize + elsewhere != 0,
+            Peeked::Posted | Peeked::Orphan => true,
+        }
     }
 
     /// A std waker is cloned, on any thread.

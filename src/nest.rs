@@ -81,7 +81,10 @@ static SLOT: TargetVTable = TargetVTable {
     // SAFETY, for the three: `TargetVTable` says who calls them and with what; [block].
     hold: |target| unsafe { Anchor::hold(block_of(target.cast()).cast()) },
     release: |target| unsafe { Anchor::release(block_of(target.cast()).cast()) },
-    wake: |target| unsafe { wake_by_ref(target.as_ptr().cast_const().cast()) },
+    wake: |target| unsafe {
+        wake_by_ref(target.as_ptr().cast_const().cast());
+        Anchor::release(block_of(target.cast()).cast());
+    },
 };
 
 /// A block is no target itself: only its slots are.
@@ -200,8 +203,7 @@ impl Block {
     fn create(home: NonNull<Home>, len: u32) -> NonNull<Block> {
         let vtable = &raw const BLOCK;
         let orphan = home == NonNull::dangling();
-        let anchor = if orphan { Anchor::orphan(vtable) } else { Anchor::new(vtable, home) };
-        anchor.flags.set(LIVE);
+        let anchor = if orphan { Anchor::orphan(vtable) } else { Anchor::new(vtable, home, LIVE) };
         let layout = Block::layout(len);
         // SAFETY: a block is never of size zero; everything is written before it is read; this is
         // the home's thread, since it is entered here.

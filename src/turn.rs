@@ -12,10 +12,10 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, ClockId},
+    clock::{self, Clock},
     guard::{catch, discard},
     home::{Entered, Home, STRIDE, here},
-    task::{OnUnobserved, Tasks},
+    task::{ENDED, Header, OnUnobserved, Tasks},
     timers::{Key, Timers},
     wakee::{Wakee, renew},
 };
@@ -70,8 +70,8 @@ impl Core {
         self.clock.now()
     }
 
-    pub(crate) fn clock(&self) -> ClockId {
-        self.clock.id()
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The number of the next sleep.
@@ -84,11 +84,10 @@ impl Core {
 
     /// Arms a timer for whoever `wakee` is; `None` if the loop is closing.
     #[inline]
-    pub(crate) fn arm(&self, deadline: Instant, born: u64, wakee: Wakee) -> Option<Key> {
+    pub(crate) fn arm(&self, deadline: u64, born: u64, wakee: Wakee) -> Option<Key> {
         if self.tasks.is_closing() {
             return None;
         }
-        let deadline = self.clock.since_epoch(deadline);
         Some(self.timers.borrow_mut().arm(deadline, born, wakee))
     }
 
@@ -120,7 +119,7 @@ impl Core {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let earliest = self.timers.borrow_mut().earliest();
-        earliest.map(|nanos| self.clock.instant(nanos))
+        earliest.map(clock::instant)
     }
 
     /// Reads letters and fires timers.
@@ -140,17 +139,18 @@ impl Core {
         }
     }
 
-    /// Polls what is ready, and what becomes ready meanwhile, until `done` says so after a poll
-    /// (then true) or nothing is ready (then false).
+    /// Polls what is ready, and what becomes ready meanwhile, until `task` has ended (then true) or
+    /// nothing is ready (then false).
     ///
     /// # Safety
     /// The loop is entered, and the caller keeps it.
-    pub(crate) unsafe fn run_ready(&self, mut done: impl FnMut() -> bool) -> bool {
+    pub(crate) unsafe fn run_ready(&self, task: Option<&Header>) -> bool {
         let mut polls = 0;
         loop {
             // SAFETY: the caller says so.
             if unsafe { self.tasks.run_one() } {
-                if done() {
+                if task.is_some_and(|task| task.is(ENDED)) {
+                    self.tasks.step_back();
                     return true;
                 }
                 let children = STRIDE - self.tasks.home.budget.get();
@@ -160,6 +160,7 @@ impl Core {
                 }
             }
             polls = 0;
+            self.tasks.step_back();
             self.look();
             if self.tasks.ready.is_empty() {
                 return false;
@@ -196,11 +197,10 @@ impl Core {
     /// # Safety
     /// As [`Core::run_ready`].
     pub(crate) unsafe fn advance(&self, by: Duration) {
-        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        let until = self.clock.nanos().saturating_add(by);
+        let until = self.clock.nanos().saturating_add(clock::nanos(by));
         loop {
             // SAFETY: the caller says so.
-            unsafe { self.run_ready(|| false) };
+            unsafe { self.run_ready(None) };
             let earliest = self.timers.borrow_mut().earliest();
             match earliest.filter(|&deadline| deadline <= until) {
                 Some(deadline) => {

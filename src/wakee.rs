@@ -5,7 +5,7 @@
 //! box. Everything a wakee may point at begins with a pointer to a [`TargetVTable`].
 //!
 //! `[polled]` invariant: while [`polled`] is not null, it points at a target that is being polled
-//! on this thread, so its memory is kept by whoever polls it.
+//! on this thread, or was a moment ago, and its memory is kept by whoever polls it.
 
 use std::{
     cell::Cell,
@@ -32,7 +32,7 @@ pub(crate) struct TargetVTable {
     pub(crate) hold: unsafe fn(NonNull<Target>),
     /// Stops keeping the memory.
     pub(crate) release: unsafe fn(NonNull<Target>),
-    /// Wakes. Never runs user code while anything of the loop is borrowed; never unwinds.
+    /// Wakes, then stops keeping the memory. Never unwinds; may run foreign code.
     pub(crate) wake: unsafe fn(NonNull<Target>),
 }
 
@@ -60,6 +60,7 @@ impl Wakee {
     ///
     /// If the waker is the very one that boucle made for the target on the stack, the target is
     /// held; any other waker is cloned into a box.
+    #[inline]
     pub(crate) fn of(cx: &Context<'_>) -> Wakee {
         let waker = cx.waker();
         let polled = NonNull::new(POLLED.with(Cell::get).cast_mut());
@@ -75,10 +76,13 @@ impl Wakee {
                 return Wakee(target);
             }
         }
-        let foreign = Box::new(Foreign {
-            target: Target { vtable: &raw const FOREIGN },
-            waker: waker.clone(),
-        });
+        Wakee::foreign(waker)
+    }
+
+    #[cold]
+    fn foreign(waker: &Waker) -> Wakee {
+        let target = Target { vtable: &raw const FOREIGN };
+        let foreign = Box::new(Foreign { target, waker: waker.clone() });
         Wakee(NonNull::from(Box::leak(foreign)).cast())
     }
 
@@ -99,8 +103,9 @@ impl Wakee {
 
     #[inline]
     pub(crate) fn wake(self) {
-        // SAFETY: a wakee keeps its target's memory, and is `!Send`.
-        unsafe { ((*(*self.0.as_ptr()).vtable).wake)(self.0) }
+        let target = self.into_raw();
+        // SAFETY: a wakee keeps its target's memory, and is `!Send`; the call takes its hold over.
+        unsafe { ((*(*target).vtable).wake)(NonNull::new_unchecked(target)) }
     }
 
     /// Gives the reference away as a pointer, to be given back by [`Wakee::from_raw`].
@@ -150,9 +155,9 @@ static FOREIGN: TargetVTable = TargetVTable {
         let _ = catch(|| drop(foreign)).map_err(discard);
     },
     wake: |target| {
-        // SAFETY: the wakee keeps the box.
-        let foreign = unsafe { target.cast::<Foreign>().as_ref() };
-        let _ = catch(|| foreign.waker.wake_by_ref()).map_err(discard);
+        // SAFETY: the pointer was leaked by `Wakee::of`, and its wakee is gone now.
+        let Foreign { waker, .. } = *unsafe { Box::from_raw(target.cast::<Foreign>().as_ptr()) };
+        let _ = catch(|| waker.wake()).map_err(discard);
     },
 };
 

@@ -39,6 +39,20 @@ pub(crate) enum Sent {
     Last,
 }
 
+/// What home sees when it looks.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Peeked {
+    /// Wakers cloned elsewhere less wakers dropped elsewhere since home last collected.
+    ///
+    /// When home's own count plus this one is zero, no waker exists, so none can appear: the
+    /// answer does not go stale until home makes a waker itself.
+    Count(isize),
+    /// A letter is on its way.
+    Posted,
+    /// The loop is gone.
+    Orphan,
+}
+
 /// What home finds when it collects a word.
 pub(crate) struct Collected {
     /// Wakers cloned elsewhere less wakers dropped elsewhere since the last time.
@@ -104,14 +118,15 @@ impl Word {
         Collected { clones: count(old) as i32, wake: old & WAKE != 0 }
     }
 
-    /// Home looks without taking: the count elsewhere, and whether a letter is on its way.
-    ///
-    /// When home's own count plus this one is zero and no letter is on its way, no waker exists,
-    /// so none can appear: the answer does not go stale until home makes a waker itself.
-    pub(crate) fn peek(&self) -> (isize, bool) {
+    /// Home looks without taking.
+    #[inline]
+    pub(crate) fn peek(&self) -> Peeked {
         // Ordering: Acquire, since a sum of zero is followed by freeing the memory.
-        let word = self.0.load(Ordering::Acquire);
-        (count(word), word & POSTED != 0)
+        match self.0.load(Ordering::Acquire) {
+            word if word & ORPHAN != 0 => Peeked::Orphan,
+            word if word & POSTED != 0 => Peeked::Posted,
+            word => Peeked::Count(count(word)),
+        }
     }
 
     /// The loop goes: home adds its own count for ever. True if nothing is left to wait for.
@@ -153,10 +168,10 @@ mod tests {
         assert_eq!(word.send(true, false), Sent::Post);
         assert_eq!(word.send(true, false), Sent::Done);
         assert_eq!(word.send(false, true), Sent::Done);
-        assert_eq!(word.peek(), (-1, true));
+        assert_eq!(word.peek(), Peeked::Posted);
         let found = word.collect();
         assert_eq!((found.clones, found.wake), (-1, true));
-        assert_eq!(word.peek(), (0, false));
+        assert_eq!(word.peek(), Peeked::Count(0));
         assert_eq!(word.send(false, true), Sent::Post);
     }
 

@@ -78,12 +78,6 @@ pub(super) unsafe fn spawn<F: Future>(
     place: &'static Location<'static>,
     main: bool,
 ) -> NonNull<Header> {
-    let vtable: *const TaskVTable = if main { VTable::<F>::MAIN } else { VTable::<F>::TASK };
-    let anchor = Anchor::new(vtable.cast(), tasks.home.this());
-    anchor.flags.set(LIVE | HANDLE | QUEUED);
-    let parent = tasks.running().map(|task| task.id);
-    let header = Header::new(anchor, tasks.next_id(), place, parent);
-
     let layout = Layout::new::<Cell<F>>();
     // SAFETY: a cell is never of size zero; the fields are written before anybody reads them;
     // `[queued]`: the flag keeps the memory.
@@ -91,7 +85,14 @@ pub(super) unsafe fn spawn<F: Future>(
         let Some(cell) = NonNull::new(alloc(layout).cast::<Cell<F>>()) else {
             handle_alloc_error(layout)
         };
-        (&raw mut (*cell.as_ptr()).header).write(header);
+        let vtable: *const TaskVTable = if main { VTable::<F>::MAIN } else { VTable::<F>::TASK };
+        let parent = tasks.running().map(|task| task.id);
+        (&raw mut (*cell.as_ptr()).header).write(Header::new(
+            Anchor::new(vtable.cast(), tasks.home.this(), LIVE | HANDLE | QUEUED),
+            tasks.next_id(),
+            place,
+            parent,
+        ));
         let content = (&raw mut (*cell.as_ptr()).content).cast::<F>();
         content.write(future);
         Anchor::enroll(cell.cast());
@@ -121,13 +122,12 @@ unsafe fn poll<F: Future>(header: NonNull<Header>) -> bool {
         // nobody else refers to it while it is `BUSY`.
         unsafe { Pin::new_unchecked(&mut *(*content::<F>(header)).future).poll(&mut cx) }
     });
-    let result = match polled {
+    // SAFETY, for both: the task is `BUSY` and its poll is over.
+    match polled {
         Ok(Poll::Pending) => return false,
-        Ok(Poll::Ready(output)) => Ok(output),
-        Err(payload) => Err(payload),
-    };
-    // SAFETY: the task is `BUSY` and its poll is over.
-    unsafe { finish::<F>(header, result) };
+        Ok(Poll::Ready(output)) => unsafe { finish::<F>(header, Ok(output)) },
+        Err(payload) => unsafe { finish::<F>(header, Err(payload)) },
+    }
     true
 }
 
@@ -135,6 +135,7 @@ unsafe fn poll<F: Future>(header: NonNull<Header>) -> bool {
 ///
 /// # Safety
 /// As for [`poll`], and the poll is over.
+#[inline(never)]
 unsafe fn finish<F: Future>(header: NonNull<Header>, result: Result<F::Output, Payload>) {
     // SAFETY: `BUSY` keeps the task.
     let task = unsafe { header.as_ref() };

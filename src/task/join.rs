@@ -20,7 +20,10 @@ use super::{
     tasks::{Tasks, drop_error},
     waits::{Waits, note},
 };
-use crate::{home::Anchor, wakee::renew};
+use crate::{
+    home::Anchor,
+    wakee::{Wakee, renew},
+};
 
 /// Awaits a task, looks at it, or cancels it.
 ///
@@ -76,6 +79,11 @@ impl<T> JoinHandle<T> {
     fn task(&self) -> &Header {
         // SAFETY: [handle].
         unsafe { self.header.as_ref() }
+    }
+
+    /// The task itself, for the one who drives the loop.
+    pub(crate) fn header(&self) -> &Header {
+        self.task()
     }
 
     fn output(&self) -> *mut ManuallyDrop<T> {
@@ -225,10 +233,14 @@ impl<T> JoinHandle<T> {
         if task.is(ENDED) {
             return true;
         }
-        let mut joiner = task.take_joiner();
-        let old = renew(&mut joiner, cx);
-        task.set_joiner(joiner);
-        drop(old);
+        match task.take_joiner() {
+            None => task.set_joiner(Some(Wakee::of(cx))),
+            mut joiner => {
+                let old = renew(&mut joiner, cx);
+                task.set_joiner(joiner);
+                drop(old);
+            }
+        }
         // Cloning or dropping a foreign waker runs its code, which may have cancelled the task.
         if task.is(ENDED) {
             drop(task.take_joiner());
@@ -259,6 +271,7 @@ unsafe fn cancel(header: NonNull<Header>) -> bool {
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
+    #[inline]
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.watch(cx) { Poll::Ready(self.get_mut().take()) } else { Poll::Pending }

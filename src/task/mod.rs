@@ -52,10 +52,11 @@ mod waits;
 mod waker;
 
 pub use error::JoinError;
+pub(crate) use header::Header;
 pub use header::Id;
 pub use join::{Canceller, JoinHandle};
-pub(crate) use state::LIVE;
 pub use state::Status;
+pub(crate) use state::{ENDED, LIVE};
 pub(crate) use tasks::{OnUnobserved, Tasks, with_here};
 pub(crate) use waits::{Waits, note, note_instead};
 

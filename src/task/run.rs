@@ -15,9 +15,13 @@ use crate::{
 impl Tasks {
     /// Polls the first task of the ready queue; false if none is ready.
     ///
+    /// A task that stays pending is left as the one that runs and is polled, until the next one is
+    /// or [`Tasks::step_back`] is called: nothing can end it before.
+    ///
     /// # Safety
-    /// The loop is entered, and the caller keeps it.
-    #[inline]
+    /// The loop is entered, and the caller keeps it. The caller steps back before anything but
+    /// the next call.
+    #[inline(always)]
     pub(crate) unsafe fn run_one(&self) -> bool {
         loop {
             let Some(header) = NonNull::new(self.ready.pop()) else { return false };
@@ -36,12 +40,11 @@ impl Tasks {
                 self.home.budget.set(STRIDE);
                 self.running.set(task);
                 set_polled(header.as_ptr().cast());
-                let ended = (task.vtable().poll)(header);
-                set_polled(ptr::null());
-                self.running.set(ptr::null());
-                if ended {
+                if (task.vtable().poll)(header) {
+                    self.step_back();
                     conclude(header);
                 } else if header.as_ref().is(CANCEL) {
+                    self.step_back();
                     cancel_now(header);
                 } else {
                     header.as_ref().clear(BUSY);
@@ -49,5 +52,12 @@ impl Tasks {
             }
             return true;
         }
+    }
+
+    /// Nothing runs and nothing is polled until the next [`Tasks::run_one`].
+    #[inline]
+    pub(crate) fn step_back(&self) {
+        set_polled(ptr::null());
+        self.running.set(ptr::null());
     }
 }

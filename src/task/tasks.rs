@@ -35,7 +35,8 @@ pub(crate) struct Tasks {
     pub(crate) ready: Ready<Header>,
     /// How many tasks have not ended.
     pub(super) live: Cell<usize>,
-    /// The task on the stack, or null. `[running]` invariant: it is `BUSY`, so it is alive.
+    /// The task on the stack, or null. `[running]` invariant: it is `BUSY`, or it has just been
+    /// and nothing has happened since, so it is alive.
     pub(super) running: Cell<*const Header>,
     ids: Cell<u64>,
     closing: Cell<bool>,
@@ -221,11 +222,7 @@ impl Tasks {
         let awake = |index: u32| {
             self.home.anchor(index).is_some_and(|anchor| {
                 // SAFETY: anchors in the roster are alive, and this is home.
-                let (wakers, posted, live) = unsafe {
-                    let (wakers, posted) = Anchor::wakers(anchor);
-                    (wakers, posted, anchor.as_ref().flags.get() & LIVE != 0)
-                };
-                live && (wakers > 0 || posted)
+                unsafe { anchor.as_ref().flags.get() & LIVE != 0 && Anchor::has_wakers(anchor) }
             })
         };
         if awake(self.witness.get()) {

@@ -8,10 +8,7 @@ use std::{
 };
 
 use super::{header::Header, state::QUEUED, tasks::Tasks};
-use crate::{
-    home::Anchor,
-    wakee::{Target, TargetVTable},
-};
+use crate::{home::Anchor, wakee::TargetVTable};
 
 /// The data of such a waker is the address of a [`Header`], counted in its anchor, with the
 /// provenance of the whole task. `[waker]` invariant: so a waker keeps the header's memory, by
@@ -23,7 +20,10 @@ pub(super) const TARGET: TargetVTable = TargetVTable {
     // SAFETY, for the three: `TargetVTable` says who calls them and with what.
     hold: |target| unsafe { Anchor::hold(target.cast()) },
     release: |target| unsafe { Anchor::release(target.cast()) },
-    wake: |target| unsafe { wake_by_ref(target.as_ptr().cast_const().cast()) },
+    wake: |target| unsafe {
+        wake_by_ref(target.as_ptr().cast_const().cast());
+        Anchor::release(target.cast());
+    },
 };
 
 /// Whether an anchor in a roster is that of a task.
@@ -85,7 +85,7 @@ unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: [waker], or the caller is a wakee, which holds the task.
     unsafe {
         if Anchor::at_home(anchor) {
-            queue(anchor.cast::<Target>().cast());
+            queue(anchor.cast());
         } else {
             Anchor::send(anchor, true, false);
         }

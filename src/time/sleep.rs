@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    clock::{ClockId, later},
+    clock::{self, Clock, ClockId},
     home::{Home, HomeRef, Letter, here},
     task::{Waits, note},
     timers::Key,
@@ -46,7 +46,10 @@ pub fn now() -> Instant {
 /// boucle::block_on(boucle::sleep(Duration::from_millis(1)));
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::new(|now| later(now(), duration))
+    Sleep::new(|clock| match clock::nanos(duration) {
+        0 => (clock.nanos(), Stage::Due),
+        nanos => (clock.nanos().saturating_add(nanos), Stage::New),
+    })
 }
 
 /// Waits until a point in time on the clock of the loop, or on the real clock if it is made
@@ -64,7 +67,10 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// });
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::new(|_| deadline)
+    Sleep::new(|clock| {
+        let deadline = clock::since_epoch(deadline);
+        (deadline, if deadline <= clock.nanos() { Stage::Due } else { Stage::New })
+    })
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -73,13 +79,16 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// on the thread of another loop with the same clock, where it moves to that loop.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
-    deadline: Instant,
+    deadline: u64,
     born: u64,
     clock: ClockId,
     stage: Stage,
 }
 
 enum Stage {
+    /// It had passed when it was made: one turn is to be let pass.
+    Due,
+    /// Not polled yet.
     New,
     /// `[armed]` invariant: the timer exists in that loop, or did when the loop went, and then
     /// keeps the loop's memory. Whoever leaves this stage gives the timer up, once.
@@ -95,26 +104,26 @@ unsafe impl Sync for Sleep {}
 
 impl Sleep {
     #[inline]
-    fn new(deadline: impl FnOnce(&dyn Fn() -> Instant) -> Instant) -> Sleep {
-        let made = with_core(|core| (core.born(), core.clock()));
-        let (born, clock) = made.unwrap_or((0, ClockId::REAL));
-        Sleep { deadline: deadline(&now), born, clock, stage: Stage::New }
+    fn new(start: impl Fn(&Clock) -> (u64, Stage)) -> Sleep {
+        let make = |clock: &Clock, born| {
+            let (deadline, stage) = start(clock);
+            Sleep { deadline, born, clock: clock.id(), stage }
+        };
+        let here = with_core(|core| make(core.clock(), core.born()));
+        here.unwrap_or_else(|| make(&Clock::real(), 0))
     }
 
     /// When it ends.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        clock::instant(self.deadline)
     }
 
     fn start(&mut self, core: &Core, cx: &Context<'_>) -> Result<bool, &'static str> {
-        if self.clock != core.clock() {
+        if self.clock != core.clock().id() {
             return Err(OTHER_CLOCK);
         }
-        if self.deadline <= core.now() {
-            self.stage = Stage::Done;
-            cx.waker().wake_by_ref();
-            note(Waits::Turn);
-        } else if let Some(key) = core.arm(self.deadline, self.born, Wakee::of(cx)) {
+        // A deadline that has passed since it was made fires when the loop next looks.
+        if let Some(key) = core.arm(self.deadline, self.born, Wakee::of(cx)) {
             self.stage = Stage::Armed(core.tasks.home.this(), key);
             note(Waits::Timer);
         }
@@ -174,6 +183,12 @@ impl Future for Sleep {
                 this.start(core, cx)
             }
             Stage::New => this.start(core, cx),
+            Stage::Due => {
+                this.stage = Stage::Done;
+                cx.waker().wake_by_ref();
+                note(Waits::Turn);
+                Ok(false)
+            }
         });
         // Panics here and not in the closure, so that they name the line of the `.await`.
         match polled {
@@ -206,7 +221,7 @@ impl Drop for Sleep {
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep")
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.deadline())
             .field("done", &matches!(self.stage, Stage::Done))
             .finish()
     }
