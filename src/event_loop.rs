@@ -14,7 +14,7 @@ use std::{
 use crate::{
     clock::Clock,
     home::{Entered, here},
-    task::{JoinError, JoinHandle, LIVE, OnUnobserved, TaskInfo, with_here},
+    task::{JoinError, JoinHandle, OnUnobserved, TaskInfo, with_here},
     turn::{Core, Waited},
 };
 
@@ -301,17 +301,7 @@ impl Loop {
     /// assert_eq!((tasks.len(), &*tasks[0].name), (1, "soda"));
     /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
-        let tasks = &self.core().tasks;
-        let mut infos = Vec::with_capacity(tasks.live());
-        tasks.each(|header| {
-            // SAFETY: tasks in the roster are alive, and no user code runs here.
-            let task = unsafe { header.as_ref() };
-            if task.is(LIVE) {
-                infos.push(tasks.info(task));
-            }
-        });
-        infos.sort_unstable_by_key(|info: &TaskInfo| info.id);
-        infos
+        self.core().tasks.infos()
     }
 
     fn stalled(&self) -> Stalled {

@@ -60,7 +60,9 @@ pub(crate) struct Home {
     read: Cell<Vec<Letter>>,
     roster: RefCell<Roster<Anchor>>,
     gone: Cell<bool>,
-    /// How many more children the current poll may poll.
+    /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
+    pub(crate) countdown: Cell<i32>,
+    /// How many more children the current poll may poll; set by the outermost nest.
     pub(crate) budget: Cell<u32>,
 }
 
@@ -197,7 +199,8 @@ impl Home {
             read: Cell::new(Vec::new()),
             roster: RefCell::new(Roster::new()),
             gone: Cell::new(false),
-            budget: Cell::new(STRIDE),
+            countdown: Cell::new(0),
+            budget: Cell::new(0),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::{
     guard::{OnDrop, catch, discard},
     home::{Anchor, AnchorVTable, Home, LIVE, STRIDE, here},
     task::{Waits, note_instead},
-    wakee::{Target, TargetVTable, Wakee, renew, set_polled},
+    wakee::{Target, TargetVTable, Wakee, polled, renew, set_polled},
 };
 
 pub(crate) struct Nest {
@@ -129,7 +129,9 @@ impl Nest {
         let polling = OnDrop(|| this.polling.set(false));
         let until = this.last.get();
         let home = this.home();
-        let mut budget = home.map_or(STRIDE, |home| home.budget.get());
+        // Nests inside a child share the budget of the outermost.
+        let inner = is_child_polled();
+        let mut budget = home.filter(|_| inner).map_or(STRIDE, |home| home.budget.get());
         let mut left = (self.len - self.fresh) > 0 || until != END;
         while left && budget > 0 {
             let index = if self.fresh < self.len {
@@ -142,6 +144,7 @@ impl Nest {
             budget -= 1;
             if let Some(home) = home {
                 home.budget.set(budget);
+                home.countdown.set(home.countdown.get() - 1);
             }
             // SAFETY: [block]; indices in the list are those of slots.
             unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
@@ -312,6 +315,13 @@ unsafe fn poll_slot(
             unlink(block, slot);
         }
     }
+}
+
+/// Whether a child of a nest is being polled on this thread, rather than a task.
+fn is_child_polled() -> bool {
+    let polled = polled();
+    // SAFETY: [polled] of `wakee`.
+    !polled.is_null() && ptr::eq(unsafe { (*polled).vtable }, &raw const SLOT)
 }
 
 /// Marks a child as done; if it has woken itself meanwhile, it stays in the list and is passed

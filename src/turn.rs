@@ -139,28 +139,27 @@ impl Core {
         }
     }
 
-    /// Polls what is ready, and what becomes ready meanwhile, until `task` has ended (then true) or
-    /// nothing is ready (then false).
+    /// Polls what is ready, and what becomes ready meanwhile, until `task`, which is `MAIN`, has
+    /// ended (then true) or nothing is ready (then false).
     ///
     /// # Safety
     /// The loop is entered, and the caller keeps it.
     pub(crate) unsafe fn run_ready(&self, task: Option<&Header>) -> bool {
-        let mut polls = 0;
+        let countdown = &self.tasks.home.countdown;
         loop {
-            // SAFETY: the caller says so.
-            if unsafe { self.tasks.run_one() } {
-                if task.is_some_and(|task| task.is(ENDED)) {
-                    self.tasks.step_back();
-                    return true;
-                }
-                let children = STRIDE - self.tasks.home.budget.get();
-                polls += 1 + children;
-                if polls < STRIDE {
-                    continue;
+            countdown.set(STRIDE as i32);
+            // SAFETY: the caller says so. The end of `main` stops the countdown.
+            while unsafe { self.tasks.run_one() } {
+                let left = countdown.get() - 1;
+                countdown.set(left);
+                if left <= 0 {
+                    break;
                 }
             }
-            polls = 0;
             self.tasks.step_back();
+            if task.is_some_and(|task| task.is(ENDED)) {
+                return true;
+            }
             self.look();
             if self.tasks.ready.is_empty() {
                 return false;

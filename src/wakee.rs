@@ -52,6 +52,11 @@ pub(crate) fn set_polled(target: *const Target) -> *const Target {
     POLLED.with(|polled| polled.replace(target))
 }
 
+/// What is being polled on this thread, or null.
+pub(crate) fn polled() -> *const Target {
+    POLLED.with(Cell::get)
+}
+
 /// A reference to someone who waits. Not `Send`: it counts without atomics.
 pub(crate) struct Wakee(NonNull<Target>);
 
@@ -62,8 +67,14 @@ impl Wakee {
     /// held; any other waker is cloned into a box.
     #[inline]
     pub(crate) fn of(cx: &Context<'_>) -> Wakee {
+        Wakee::own(cx).unwrap_or_else(|| Wakee::foreign(cx.waker()))
+    }
+
+    /// As [`Wakee::of`], if the waker is our own.
+    #[inline]
+    pub(crate) fn own(cx: &Context<'_>) -> Option<Wakee> {
         let waker = cx.waker();
-        let polled = NonNull::new(POLLED.with(Cell::get).cast_mut());
+        let polled = NonNull::new(polled().cast_mut());
         if let Some(target) = polled.filter(|target| ptr::eq(waker.data(), target.as_ptr().cast()))
         {
             // The pointer that is used is our own, not the waker's, so nothing is believed of a
@@ -73,10 +84,10 @@ impl Wakee {
             if ptr::eq(waker.vtable(), vtable.waker) {
                 // SAFETY: [polled]; polling happens on the thread of the target's loop.
                 unsafe { (vtable.hold)(target) };
-                return Wakee(target);
+                return Some(Wakee(target));
             }
         }
-        Wakee::foreign(waker)
+        None
     }
 
     #[cold]

@@ -18,7 +18,7 @@ use super::{
     error::JoinError,
     header::{Header, TaskVTable},
     name,
-    state::{CANCEL, FINISHED, HANDLE, LIVE, NAMED, OUTPUT, QUEUED},
+    state::{CANCEL, FINISHED, HANDLE, LIVE, MAIN, NAMED, OUTPUT, QUEUED},
     tasks::Tasks,
     waker,
 };
@@ -86,9 +86,10 @@ pub(super) unsafe fn spawn<F: Future>(
             handle_alloc_error(layout)
         };
         let vtable: *const TaskVTable = if main { VTable::<F>::MAIN } else { VTable::<F>::TASK };
+        let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
         let parent = tasks.running().map(|task| task.id);
         (&raw mut (*cell.as_ptr()).header).write(Header::new(
-            Anchor::new(vtable.cast(), tasks.home.this(), LIVE | HANDLE | QUEUED),
+            Anchor::new(vtable.cast(), tasks.home.this(), flags),
             tasks.next_id(),
             place,
             parent,

@@ -8,7 +8,7 @@ use std::{mem::ManuallyDrop, ptr::NonNull};
 use super::{
     error::JoinError,
     header::Header,
-    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, OUTPUT},
+    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT},
     tasks::Tasks,
 };
 use crate::{
@@ -83,6 +83,9 @@ pub(super) unsafe fn conclude(header: NonNull<Header>) {
         let tasks = Tasks::of(task);
         tasks.live.set(tasks.live.get() - 1);
         let joiner = task.take_joiner();
+        if task.is(MAIN) {
+            tasks.home.countdown.set(0);
+        }
         task.clear(BUSY);
         Anchor::settle(header.cast());
         joiner

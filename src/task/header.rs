@@ -132,6 +132,16 @@ impl Header {
         unsafe { Wakee::from_raw(self.joiner.replace(ptr::null_mut())) }
     }
 
+    #[inline]
+    pub(crate) fn has_joiner(&self) -> bool {
+        !self.joiner.get().is_null()
+    }
+
+    /// The address of who awaits the handle, to be compared with those of tasks.
+    pub(crate) fn joiner(&self) -> Option<NonNull<Target>> {
+        NonNull::new(self.joiner.get())
+    }
+
     /// The caller has taken the previous one.
     #[inline]
     pub(crate) fn set_joiner(&self, joiner: Option<Wakee>) {

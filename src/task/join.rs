@@ -18,7 +18,6 @@ use super::{
     header::{Header, Id},
     state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SEEN, Status},
     tasks::{Tasks, drop_error},
-    waits::{Waits, note},
 };
 use crate::{
     home::Anchor,
@@ -233,21 +232,28 @@ impl<T> JoinHandle<T> {
         if task.is(ENDED) {
             return true;
         }
-        match task.take_joiner() {
-            None => task.set_joiner(Some(Wakee::of(cx))),
-            mut joiner => {
-                let old = renew(&mut joiner, cx);
-                task.set_joiner(joiner);
-                drop(old);
+        if !task.has_joiner() {
+            if let Some(joiner) = Wakee::own(cx) {
+                task.set_joiner(Some(joiner));
+                return false;
             }
         }
+        self.watch_anyhow(cx)
+    }
+
+    #[cold]
+    fn watch_anyhow(&self, cx: &Context<'_>) -> bool {
+        let task = self.task();
+        let mut joiner = task.take_joiner();
+        let old = renew(&mut joiner, cx);
+        task.set_joiner(joiner);
+        drop(old);
         // Cloning or dropping a foreign waker runs its code, which may have cancelled the task.
-        if task.is(ENDED) {
+        let ended = task.is(ENDED);
+        if ended {
             drop(task.take_joiner());
-            return true;
         }
-        note(Waits::Join(task.id.0.get()));
-        false
+        ended
     }
 }
 

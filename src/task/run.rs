@@ -7,10 +7,7 @@ use super::{
     state::{BUSY, CANCEL, LIVE, QUEUED, STARTED},
     tasks::Tasks,
 };
-use crate::{
-    home::{Anchor, STRIDE},
-    wakee::set_polled,
-};
+use crate::{home::Anchor, wakee::set_polled};
 
 impl Tasks {
     /// Polls the first task of the ready queue; false if none is ready.
@@ -37,7 +34,6 @@ impl Tasks {
                 }
                 task.anchor.flags.set(flags | BUSY | STARTED);
                 task.waits.set(0);
-                self.home.budget.set(STRIDE);
                 self.running.set(task);
                 set_polled(header.as_ptr().cast());
                 if (task.vtable().poll)(header) {

@@ -158,6 +158,30 @@ impl Tasks {
         }
     }
 
+    /// As [`Tasks::info`], for every task that has not ended, in the order of their ids.
+    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
+        let mut infos = Vec::with_capacity(self.live());
+        let mut joined = HashMap::new();
+        self.each(|header| {
+            // SAFETY: tasks in the roster are alive, and no user code runs here.
+            let task = unsafe { header.as_ref() };
+            if task.is(LIVE) {
+                infos.push((header, self.info(task)));
+                if let Some(joiner) = task.joiner() {
+                    joined.insert(joiner, task.id);
+                }
+            }
+        });
+        infos.sort_unstable_by_key(|(_, info)| info.id);
+        let resolve = |(header, mut info): (NonNull<Header>, TaskInfo)| {
+            if let (Waits::Foreign, Some(id)) = (info.waits, joined.get(&header.cast())) {
+                info.waits = Waits::Join(*id);
+            }
+            info
+        };
+        infos.into_iter().map(resolve).collect()
+    }
+
     pub(super) fn error(&self, header: &Header, payload: Option<Payload>) -> JoinError {
         JoinError::new(self.name(header), header.id, header.place, payload)
     }

@@ -1,23 +1,20 @@
 //! What a task waits for, in one word of its header.
 //!
-//! A leaf of boucle's own notes it when it returns `Pending`; each poll begins with nothing. A
-//! key is the number of something that the loop owns, never an address.
+//! Each poll begins with nothing. A leaf notes its kind when it returns `Pending`, unless the loop
+//! can find out who waits for it: a join is found through the joiner in the header of the task
+//! that is awaited, a timer in the list of timers.
 
 use std::fmt;
 
-use super::tasks::with_running;
+use super::{Id, tasks::with_running};
 
 /// What kept a task from going on at its last poll.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Waits {
     /// Nothing of boucle's: a future of another crate, or none at all.
     Foreign,
-    /// Its next turn: it has yielded.
-    Turn,
-    /// A deadline.
-    Timer,
     /// The end of the task with this number.
-    Join(u64),
+    Join(Id),
     /// A `Waiter` to open.
     Waiter,
     /// The children of a gather or a wait.
@@ -26,29 +23,22 @@ pub(crate) enum Waits {
     Several,
 }
 
-const SHIFT: u32 = 3;
-
 impl Waits {
     fn pack(self) -> usize {
         match self {
             Waits::Foreign => 0,
-            Waits::Turn => 1,
-            Waits::Timer => 2,
-            Waits::Join(id) => (id as usize) << SHIFT | 3,
-            Waits::Waiter => 4,
-            Waits::Children => 5,
-            Waits::Several => 6,
+            Waits::Join(_) => unreachable!("joins are found by their joiner"),
+            Waits::Waiter => 1,
+            Waits::Children => 2,
+            Waits::Several => 3,
         }
     }
 
     pub(super) fn unpack(word: usize) -> Waits {
-        match word & ((1 << SHIFT) - 1) {
+        match word {
             0 => Waits::Foreign,
-            1 => Waits::Turn,
-            2 => Waits::Timer,
-            3 => Waits::Join((word >> SHIFT) as u64),
-            4 => Waits::Waiter,
-            5 => Waits::Children,
+            1 => Waits::Waiter,
+            2 => Waits::Children,
             _ => Waits::Several,
         }
     }
@@ -72,9 +62,7 @@ impl fmt::Display for Waits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Waits::Foreign => f.write_str("a foreign future"),
-            Waits::Turn => f.write_str("its turn"),
-            Waits::Timer => f.write_str("a timer"),
-            Waits::Join(id) => write!(f, "the end of task #{id}"),
+            Waits::Join(id) => write!(f, "the end of task {id}"),
             Waits::Waiter => f.write_str("a Waiter"),
             Waits::Children => f.write_str("its children"),
             Waits::Several => f.write_str("several things"),

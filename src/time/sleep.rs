@@ -11,7 +11,6 @@ use std::{
 use crate::{
     clock::{self, Clock, ClockId},
     home::{Home, HomeRef, Letter, here},
-    task::{Waits, note},
     timers::Key,
     turn::{Core, with_core},
     wakee::Wakee,
@@ -125,7 +124,6 @@ impl Sleep {
         // A deadline that has passed since it was made fires when the loop next looks.
         if let Some(key) = core.arm(self.deadline, self.born, Wakee::of(cx)) {
             self.stage = Stage::Armed(core.tasks.home.this(), key);
-            note(Waits::Timer);
         }
         Ok(false)
     }
@@ -172,8 +170,6 @@ impl Future for Sleep {
                 let fired = core.has_fired(key, cx);
                 if fired {
                     this.disarm();
-                } else {
-                    note(Waits::Timer);
                 }
                 Ok(fired)
             }
@@ -186,7 +182,6 @@ impl Future for Sleep {
             Stage::Due => {
                 this.stage = Stage::Done;
                 cx.waker().wake_by_ref();
-                note(Waits::Turn);
                 Ok(false)
             }
         });
