@@ -23,39 +23,39 @@ use std::{
 use boucle::Loop;
 
 /// A loop whose clock jumps instead of waiting.
-pub fn virtual_loop() -> Loop {
+pub(crate) fn virtual_loop() -> Loop {
     Loop::builder().virtual_time().build()
 }
 
 /// A virtual loop that notes every panic that nobody observed.
-pub fn noting_loop(log: &Log) -> Loop {
+pub(crate) fn noting_loop(log: &Log) -> Loop {
     let log = log.clone();
     let note = move |error: boucle::JoinError| log.push(format!("unobserved {}", cause(&error)));
     Loop::builder().virtual_time().on_unobserved(note).build()
 }
 
 /// What became of a task, without its name and number.
-pub fn cause(error: &boucle::JoinError) -> String {
+pub(crate) fn cause(error: &boucle::JoinError) -> String {
     let text = error.to_string();
     text.split(") ").last().unwrap_or_default().to_owned()
 }
 
 /// A trace of what happened, in order.
 #[derive(Clone, Default)]
-pub struct Log(Rc<RefCell<Vec<String>>>);
+pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
 impl Log {
-    pub fn push(&self, line: impl Into<String>) {
+    pub(crate) fn push(&self, line: impl Into<String>) {
         self.0.borrow_mut().push(line.into());
     }
 
     /// What was noted since the last call.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         self.0.take()
     }
 
     /// Notes `line` when it is dropped.
-    pub fn on_drop(&self, line: &str) -> OnDrop<impl FnMut() + use<>> {
+    pub(crate) fn on_drop(&self, line: &str) -> OnDrop<impl FnMut() + use<>> {
         let (log, line) = (self.clone(), line.to_owned());
         on_drop(move || log.push(line.clone()))
     }
@@ -68,9 +68,9 @@ impl fmt::Debug for Log {
 }
 
 /// Calls `f` when it is dropped.
-pub struct OnDrop<F: FnMut()>(F);
+pub(crate) struct OnDrop<F: FnMut()>(F);
 
-pub fn on_drop<F: FnMut()>(f: F) -> OnDrop<F> {
+pub(crate) fn on_drop<F: FnMut()>(f: F) -> OnDrop<F> {
     OnDrop(f)
 }
 
@@ -82,25 +82,25 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 
 /// Makes probes, and knows which of them were dropped, and where.
 #[derive(Clone, Default)]
-pub struct Drops(Arc<Mutex<(usize, Vec<ThreadId>)>>);
+pub(crate) struct Drops(Arc<Mutex<(usize, Vec<ThreadId>)>>);
 
 impl Drops {
-    pub fn probe(&self) -> DropProbe {
+    pub(crate) fn probe(&self) -> DropProbe {
         self.lock().0 += 1;
         DropProbe(self.clone())
     }
 
-    pub fn made(&self) -> usize {
+    pub(crate) fn made(&self) -> usize {
         self.lock().0
     }
 
-    pub fn dropped(&self) -> usize {
+    pub(crate) fn dropped(&self) -> usize {
         self.lock().1.len()
     }
 
     /// Whether all that were made are gone, each dropped once, on this thread.
     #[track_caller]
-    pub fn assert_all_dropped_here(&self) {
+    pub(crate) fn assert_all_dropped_here(&self) {
         let (made, ref threads) = *self.lock();
         assert_eq!(threads.len(), made, "dropped of made");
         assert!(threads.iter().all(|&id| id == thread::current().id()), "dropped elsewhere");
@@ -112,7 +112,7 @@ impl Drops {
 }
 
 /// Counts its drop and the thread it happens on.
-pub struct DropProbe(Drops);
+pub(crate) struct DropProbe(Drops);
 
 impl Drop for DropProbe {
     fn drop(&mut self) {
@@ -122,7 +122,7 @@ impl Drop for DropProbe {
 
 /// What happens to a waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
+pub(crate) enum Act {
     Clone,
     Wake,
     Drop,
@@ -131,7 +131,7 @@ pub enum Act {
 struct Hook(ThreadId, Box<dyn Fn(Act)>);
 
 /// A waker of another executor: it calls `hook` for all that happens to it. For this thread only.
-pub fn foreign_waker(hook: impl Fn(Act) + 'static) -> Waker {
+pub(crate) fn foreign_waker(hook: impl Fn(Act) + 'static) -> Waker {
     let hook = Rc::new(Hook(thread::current().id(), Box::new(hook)));
     // SAFETY: the vtable keeps the contract of a waker but for `Send`, which `hook_of` checks.
     unsafe { Waker::from_raw(RawWaker::new(Rc::into_raw(hook).cast(), &HOOK)) }
@@ -159,18 +159,18 @@ fn hook_of(data: *const ()) -> Rc<Hook> {
 }
 
 /// A waker that notes what happens to it.
-pub fn noting_waker(log: &Log, name: &'static str) -> Waker {
+pub(crate) fn noting_waker(log: &Log, name: &'static str) -> Waker {
     let log = log.clone();
     foreign_waker(move |act| log.push(format!("{act:?} {name}")))
 }
 
 /// Polls something by hand.
-pub fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+pub(crate) fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
 /// Pending once, after `f` has seen the waker.
-pub async fn pause(f: impl FnOnce(&Waker)) {
+pub(crate) async fn pause(f: impl FnOnce(&Waker)) {
     let mut f = Some(f);
     poll_fn(|cx| match f.take() {
         Some(f) => {
@@ -182,14 +182,24 @@ pub async fn pause(f: impl FnOnce(&Waker)) {
     .await;
 }
 
+/// A future that owns something, which is dropped with it and not, as in an async block, when it
+/// ends.
+pub(crate) fn owning<T, F: Future>(owned: T, future: F) -> impl Future<Output = F::Output> {
+    let (mut future, owned) = (Box::pin(future), owned);
+    poll_fn(move |cx| {
+        let _owned = &owned;
+        future.as_mut().poll(cx)
+    })
+}
+
 /// The waker of the task that awaits this.
-pub async fn own_waker() -> Waker {
+pub(crate) async fn own_waker() -> Waker {
     poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
 }
 
 /// The message that `f` panics with.
 #[track_caller]
-pub fn panics<R>(f: impl FnOnce() -> R) -> String {
+pub(crate) fn panics<R>(f: impl FnOnce() -> R) -> String {
     quiet();
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(_) => panic!("it did not panic"),
@@ -197,13 +207,13 @@ pub fn panics<R>(f: impl FnOnce() -> R) -> String {
     }
 }
 
-pub fn message(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&'static str>().map(|&text| text.to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 /// Keeps panics that begin with "boom" off stderr: tests make them on purpose.
-pub fn quiet() {
+pub(crate) fn quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let loud = std::panic::take_hook();
@@ -216,22 +226,22 @@ pub fn quiet() {
 }
 
 /// Panics as a test means it to.
-pub fn boom() -> ! {
+pub(crate) fn boom() -> ! {
     quiet();
     panic!("boom")
 }
 
 /// How a child process has ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stderr: String,
 }
 
 /// Runs the test called `name` in a process of its own, since it may abort or hang.
 ///
 /// `None` in that process, which goes on with the test; how it ended, in the calling one.
-pub fn subprocess(name: &str) -> Option<Ended> {
+pub(crate) fn subprocess(name: &str) -> Option<Ended> {
     const CHILD: &str = "BOUCLE_TEST_CHILD";
     if std::env::var_os(CHILD).is_some_and(|child| child == name) {
         return None;
@@ -273,12 +283,13 @@ pub fn subprocess(name: &str) -> Option<Ended> {
 struct Counting;
 
 const ALIGNMENTS: usize = 32;
+const UNUSUAL: usize = 64;
 
 static LIVE: [AtomicIsize; ALIGNMENTS] = [const { AtomicIsize::new(0) }; ALIGNMENTS];
 
 /// How many blocks of this alignment are allocated.
-pub fn blocks<T>() -> isize {
-    assert!(align_of::<T>() >= 256, "an alignment that others use too");
+pub(crate) fn blocks<T>() -> isize {
+    assert!(align_of::<T>() >= UNUSUAL, "an alignment that others use too");
     LIVE[align_of::<T>().trailing_zeros() as usize].load(Ordering::SeqCst)
 }
 
@@ -288,7 +299,7 @@ static COUNTING: Counting = Counting;
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() >= 256 {
+        if layout.align() >= UNUSUAL {
             LIVE[layout.align().trailing_zeros() as usize % ALIGNMENTS]
                 .fetch_add(1, Ordering::SeqCst);
         }
@@ -297,7 +308,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if layout.align() >= 256 {
+        if layout.align() >= UNUSUAL {
             LIVE[layout.align().trailing_zeros() as usize % ALIGNMENTS]
                 .fetch_sub(1, Ordering::SeqCst);
         }
