@@ -77,8 +77,7 @@ fn every_life() -> impl Iterator<Item = Life> {
         Handle::CancelledBetween,
         Handle::CancelledAfter,
     ];
-    let wakings =
-        [Waking::None, Waking::KeptAtHome, Waking::KeptElsewhere, Waking::WokenElsewhere];
+    let wakings = [Waking::None, Waking::KeptAtHome, Waking::KeptElsewhere, Waking::WokenElsewhere];
     futures.into_iter().flat_map(move |future| {
         [Output::Quiet, Output::PanicsInDrop].into_iter().flat_map(move |output| {
             handles.into_iter().flat_map(move |handle| {
@@ -138,12 +137,7 @@ fn promise((future, output, handle, _): Life) -> Promise {
             && output == Output::PanicsInDrop
             && !matches!(handle, Handle::KeptLongest | Handle::Awaited),
     );
-    Promise {
-        end: (!unread).then_some(end),
-        polls,
-        outputs: usize::from(returns),
-        unobserved,
-    }
+    Promise { end: (!unread).then_some(end), polls, outputs: usize::from(returns), unobserved }
 }
 
 /// What the other thread is told to do; it answers each.
@@ -336,12 +330,8 @@ fn live(life: Life, elsewhere: &Rc<Elsewhere>) {
     futures.assert_all_dropped_here();
     outputs.assert_all_dropped_here();
     assert_eq!(blocks::<Aligned>(), 0, "its memory");
-    let kept = Promise {
-        end,
-        polls: polls.get(),
-        outputs: outputs.made(),
-        unobserved: unobserved.get(),
-    };
+    let kept =
+        Promise { end, polls: polls.get(), outputs: outputs.made(), unobserved: unobserved.get() };
     assert_eq!(kept, promised);
 }
 

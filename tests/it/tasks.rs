@@ -371,8 +371,7 @@ fn t29_cancels_inside_destructors_run_before_the_outermost_returns() {
     }
     assert!(chain.unwrap().cancel());
     // One after the other, not one within the other: a long chain needs no stack.
-    let trace =
-        ["drop 3", "end 3", "drop 2", "end 2", "drop 1", "end 1", "drop 0", "end 0"];
+    let trace = ["drop 3", "end 3", "drop 2", "end 2", "drop 1", "end 1", "drop 0", "end 0"];
     assert_eq!(log.take(), trace);
 }
 
@@ -440,10 +439,7 @@ fn t30_a_future_may_own_its_loop() {
         let own = slot.clone();
         let task = l.spawn(owning((own.clone(), probe), pending::<()>()));
         let probe = drops.probe();
-        let sibling = l.spawn(owning(
-            (on_drop(move || drop(own.take())), probe),
-            pending::<()>(),
-        ));
+        let sibling = l.spawn(owning((on_drop(move || drop(own.take())), probe), pending::<()>()));
         if polled {
             l.run_until_stalled();
         }
@@ -476,7 +472,9 @@ fn t31_what_is_spawned_while_the_loop_closes_is_dropped_at_once() {
                 assert!(!task.cancel());
                 *kept.borrow_mut() = Some(task);
                 // Timers, too, are of no use any more.
-                assert!(poll_with(&mut sleep(Duration::ZERO), std::task::Waker::noop()).is_pending());
+                assert!(
+                    poll_with(&mut sleep(Duration::ZERO), std::task::Waker::noop()).is_pending()
+                );
                 let mut nap = sleep(Duration::from_secs(1));
                 assert!(poll_with(&mut nap, std::task::Waker::noop()).is_pending());
             }
