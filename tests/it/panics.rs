@@ -13,7 +13,7 @@ use boucle::{JoinError, Loop, Status, gather, wait, yield_now};
 
 use crate::support::{
     Drops, Log, boom, cause, message, noting_loop, on_drop, own_waker, owning, panics, poll_with,
-    quiet, subprocess, virtual_loop,
+    quiet, subprocess, unheard_subprocess, virtual_loop,
 };
 
 /// Panics when it is dropped.
@@ -71,6 +71,43 @@ fn t19_a_panic_that_nobody_observes_is_resumed_once() {
     };
     assert_eq!(panics(|| l.block_on(root)), "boom root");
     assert_eq!(panics(|| l.run()), "boom");
+}
+
+#[test]
+fn t19_a_loop_that_goes_tells_of_every_unobserved_panic() {
+    let Some(ended) = subprocess("panics::t19_a_loop_that_goes_tells_of_every_unobserved_panic")
+    else {
+        // The last to let go of a handle is the callback, which goes with the loop.
+        let handles = Rc::new(RefCell::new(Vec::new()));
+        let captured = handles.clone();
+        let l = Loop::builder().virtual_time().on_unobserved(move |_| drop(captured.clone()));
+        let l = l.build();
+        handles.borrow_mut().push(l.spawn(async { boom() }));
+        l.run();
+        drop::<Rc<RefCell<Vec<boucle::JoinHandle<()>>>>>(handles);
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(ended.stderr.contains("panicked: boom"), "{ended:?}");
+}
+
+#[test]
+fn t19_a_loop_that_cannot_tell_goes_all_the_same() {
+    let name = "panics::t19_a_loop_that_cannot_tell_goes_all_the_same";
+    let Some(ended) = unheard_subprocess(name) else {
+        let drops = Drops::default();
+        let l = virtual_loop();
+        drop(l.spawn(async { boom() }));
+        let task = l.spawn(async { boom() });
+        drop(l.spawn(owning(drops.probe(), pending::<()>())));
+        l.run_until_stalled();
+        // Nothing panics in a drop: neither the loop's nor, later, the handle's.
+        drop(l);
+        drops.assert_all_dropped_here();
+        drop::<boucle::JoinHandle<()>>(task);
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[test]
@@ -316,6 +353,23 @@ fn t23_an_output_that_panics_when_dropped() {
     l.run();
     drop(task);
     assert_eq!(panics(|| l.run()), "boom output");
+}
+
+#[test]
+fn t23_an_output_that_panics_while_another_panic_is_resumed() {
+    let name = "panics::t23_an_output_that_panics_while_another_panic_is_resumed";
+    let Some(ended) = subprocess(name) else {
+        // `block_on` has an output and resumes an unobserved panic instead of returning it.
+        let l = virtual_loop();
+        drop(l.spawn(async { panic!("boom first") }));
+        let root = async {
+            yield_now().await;
+            Bomb("output")
+        };
+        assert_eq!(panics(|| drop(l.block_on(root))), "boom first");
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::poll_fn,
+    io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     process::{Command, ExitStatus, Stdio},
@@ -242,6 +243,15 @@ pub(crate) struct Ended {
 ///
 /// `None` in that process, which goes on with the test; how it ended, in the calling one.
 pub(crate) fn subprocess(name: &str) -> Option<Ended> {
+    start(name, false)
+}
+
+/// As [`subprocess`], but nobody reads its stderr: what writes there fails.
+pub(crate) fn unheard_subprocess(name: &str) -> Option<Ended> {
+    start(name, true)
+}
+
+fn start(name: &str, unheard: bool) -> Option<Ended> {
     const CHILD: &str = "BOUCLE_TEST_CHILD";
     if std::env::var_os(CHILD).is_some_and(|child| child == name) {
         return None;
@@ -256,8 +266,11 @@ pub(crate) fn subprocess(name: &str) -> Option<Ended> {
         .unwrap();
     // Real threads: both pipes are read to their ends, so that the child cannot block on them.
     let (done, end) = mpsc::channel();
-    let mut pipes: [Box<dyn std::io::Read + Send>; 2] =
-        [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+    let stderr = child.stderr.take().filter(|_| !unheard);
+    let mut pipes: [Box<dyn Read + Send>; 2] = [
+        Box::new(child.stdout.take().unwrap()),
+        stderr.map_or(Box::new(io::empty()), |stderr| Box::new(stderr)),
+    ];
     let reader = thread::spawn(move || {
         let texts = pipes.each_mut().map(|pipe| {
             let mut bytes = Vec::new();

@@ -474,6 +474,41 @@ fn t12_wake_neither_polls_nor_blocks() {
     assert_eq!(l.tasks().iter().filter(|task| task.status == Status::Waiting).count(), 10_000);
 }
 
+#[test]
+fn t12_a_wake_at_the_end_of_a_step_is_not_lost() {
+    let rings = Arc::new(AtomicUsize::new(0));
+    let l = virtual_loop();
+    l.on_wake({
+        let rings = rings.clone();
+        move || _ = rings.fetch_add(1, Ordering::Relaxed)
+    });
+    let kept = Rc::new(RefCell::new(None));
+    let task = l.spawn({
+        let kept = kept.clone();
+        async move { pause(|waker| *kept.borrow_mut() = Some(waker.clone())).await }
+    });
+    l.run_until_stalled();
+    // A letter about a timer makes home drop this waker, which makes another thread wake the
+    // task, after the letters were read: the step finds nothing and then learns of the wake.
+    let waker: Waker = kept.take().unwrap();
+    let foreign = foreign_waker(move |act| {
+        if act == Act::Drop {
+            elsewhere(|| waker.wake_by_ref());
+        }
+    });
+    let mut nap = None;
+    l.block_on(async {
+        let nap = nap.insert(sleep(Duration::from_secs(1)));
+        assert!(poll_with(nap, &foreign).is_pending());
+    });
+    drop(nap);
+    rings.store(0, Ordering::Relaxed);
+    while l.step() {}
+    // A host that steps until there is nothing to do then waits for the bell.
+    let rung = rings.load(Ordering::Relaxed) > 0;
+    assert!(task.is_finished() || rung, "{} and nobody knows", task.status());
+}
+
 /// Calls whatever there is to call.
 fn call_everything(l: &Weak<Loop>, gate: &Waiter) {
     let Some(l) = l.upgrade() else { return };
