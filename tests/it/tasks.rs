@@ -439,7 +439,17 @@ fn t30_a_future_may_own_its_loop() {
         let own = slot.clone();
         let task = l.spawn(owning((own.clone(), probe), pending::<()>()));
         let probe = drops.probe();
-        let sibling = l.spawn(owning((on_drop(move || drop(own.take())), probe), pending::<()>()));
+        let log = Log::default();
+        let in_drop = on_drop({
+            let log = log.clone();
+            move || {
+                assert_eq!(spawn(async {}).status(), Status::New);
+                drop(own.take());
+                // The loop has gone in the middle of this.
+                log.push(panics(|| drop(spawn(async {}))));
+            }
+        });
+        let sibling = l.spawn(owning((in_drop, probe), pending::<()>()));
         if polled {
             l.run_until_stalled();
         }
@@ -447,11 +457,56 @@ fn t30_a_future_may_own_its_loop() {
         // Its destructor drops the loop, and with it the other task.
         assert!(sibling.cancel());
         assert!(slot.borrow().is_none());
+        assert!(log.take().concat().contains("`boucle::spawn` outside a loop"));
         drops.assert_all_dropped_here();
         assert_eq!((drops.made(), task.status()), (2, Status::Cancelled));
         assert_eq!(sibling.status(), Status::Cancelled);
         assert!(!task.cancel() && task.result().unwrap().is_err());
     }
+}
+
+#[test]
+fn t30_a_destructor_is_a_part_of_its_task() {
+    let l = virtual_loop();
+    let born: Slot<JoinHandle<()>> = Rc::default();
+    let spawns = on_drop({
+        let born = born.clone();
+        move || *born.borrow_mut() = Some(spawn(pending()))
+    });
+    let task = l.spawn(owning(spawns, pending::<()>()));
+    let (id, canceller) = (task.id(), task.canceller());
+    let parent = |of: boucle::Id| l.tasks().iter().find(|task| task.id == of).unwrap().parent;
+    l.block_on(async {
+        let before = spawn(pending::<()>());
+        assert!(canceller.cancel());
+        let born = born.take().unwrap();
+        assert_eq!(parent(born.id()), Some(id));
+        // And then the task that has cancelled it goes on.
+        let after = spawn(pending::<()>());
+        assert_eq!(parent(after.id()), parent(before.id()));
+        assert_ne!(parent(after.id()), None);
+        for task in [before, born, after] {
+            task.cancel();
+        }
+    });
+}
+
+#[test]
+fn t30_a_task_that_has_cancelled_another_can_still_be_found_stuck() {
+    // A subprocess, since the fault to be found is a loop that hangs instead of a report.
+    let name = "tasks::t30_a_task_that_has_cancelled_another_can_still_be_found_stuck";
+    let Some(ended) = subprocess(name) else {
+        let l = virtual_loop();
+        let task = l.spawn(pending::<()>());
+        let stalled = l.try_block_on(async {
+            assert!(task.cancel());
+            // Its own waker is known as such, and not kept as a clone that might wake it.
+            (&Waiter::new(1)).await;
+        });
+        assert!(stalled.unwrap_err().to_string().contains("for a Waiter"));
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[test]
@@ -613,6 +668,17 @@ fn t33_a_loop_dropped_with_unfinished_tasks_drops_them_quietly() {
         assert!(format!("{task:?}").ends_with("[CANCELLED]>"));
         assert!(poll_with(task, std::task::Waker::noop()).is_ready());
     }
+    // An output that is dropped after its loop finds none.
+    let (l, log) = (virtual_loop(), Log::default());
+    let output = l.spawn({
+        let log = log.clone();
+        async move { on_drop(move || log.push(panics(|| drop(spawn(async {}))))) }
+    });
+    l.run();
+    drop(l);
+    drop(output);
+    assert!(log.take().concat().contains("`boucle::spawn` outside a loop"));
+
     // Another loop can await such a handle.
     let l = virtual_loop();
     let task = l.spawn(pending::<()>());

@@ -309,6 +309,16 @@ fn t08_the_memory_of_a_task_goes_with_its_last_waker() {
     l.block_on(async move { waker.wake() });
     assert_eq!(blocks::<Aligned>(), 0);
 
+    // At its end, if nobody is left to ask.
+    let aligned = Aligned;
+    drop(l.spawn(async move {
+        let _aligned = aligned;
+        yield_now().await;
+    }));
+    assert_eq!(blocks::<Aligned>(), 1);
+    l.run();
+    assert_eq!(blocks::<Aligned>(), 0);
+
     // In its own joiner's wake, which drops the handle: the end of the task is still going on.
     let handle = Rc::new(RefCell::new(None));
     let joiner = foreign_waker({
@@ -641,6 +651,42 @@ fn t13_foreign_wakers_may_call_everything_at_any_time() {
     assert_eq!(log.take(), ["Drop one"]);
     drop(nap);
     assert!(log.take().is_empty());
+}
+
+#[test]
+fn t13_a_waker_that_ends_what_it_is_to_wait_for() {
+    let l = virtual_loop();
+    for when in [Act::Clone, Act::Drop] {
+        let at = |f: Box<dyn Fn()>| {
+            foreign_waker(move |act| {
+                if act == when {
+                    f()
+                }
+            })
+        };
+        // Dropped when the second waker replaces it, or cloned at the first poll.
+        let waits = |future: &mut dyn FnMut(&Waker) -> bool, bad: &Waker| {
+            let ready = future(bad);
+            if when == Act::Clone {
+                return !ready;
+            }
+            ready || !future(Waker::noop())
+        };
+        l.block_on(async {
+            let mut task = spawn(pending::<()>());
+            let canceller = task.canceller();
+            let bad = at(Box::new(move || _ = canceller.cancel()));
+            let waited = waits(&mut |waker| poll_with(&mut task, waker).is_ready(), &bad);
+            assert!(!waited, "{when:?}: it was cancelled meanwhile");
+
+            let gate = Rc::new(Waiter::new(1));
+            let mut queued = (&*gate).into_future();
+            let opens = gate.clone();
+            let bad = at(Box::new(move || opens.set()));
+            let waited = waits(&mut |waker| poll_with(&mut queued, waker).is_ready(), &bad);
+            assert!(!waited, "{when:?}: it was opened meanwhile");
+        });
+    }
 }
 
 #[test]
