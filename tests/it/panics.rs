@@ -13,7 +13,7 @@ use boucle::{JoinError, Loop, Status, gather, wait, yield_now};
 
 use crate::support::{
     Drops, Log, boom, cause, message, noting_loop, on_drop, own_waker, owning, panics, poll_with,
-    quiet, subprocess, unheard_subprocess, virtual_loop,
+    quiet, subprocess, virtual_loop,
 };
 
 /// Panics when it is dropped.
@@ -92,9 +92,10 @@ fn t19_a_loop_that_goes_tells_of_every_unobserved_panic() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn t19_a_loop_that_cannot_tell_goes_all_the_same() {
     let name = "panics::t19_a_loop_that_cannot_tell_goes_all_the_same";
-    let Some(ended) = unheard_subprocess(name) else {
+    let Some(ended) = crate::support::unheard_subprocess(name) else {
         let drops = Drops::default();
         let l = virtual_loop();
         drop(l.spawn(async { boom() }));

@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     fmt,
     future::poll_fn,
-    io::{self, Read},
+    io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     process::{Command, ExitStatus, Stdio},
@@ -243,15 +243,16 @@ pub(crate) struct Ended {
 ///
 /// `None` in that process, which goes on with the test; how it ended, in the calling one.
 pub(crate) fn subprocess(name: &str) -> Option<Ended> {
-    start(name, false)
+    start(name, Stdio::piped())
 }
 
-/// As [`subprocess`], but nobody reads its stderr: what writes there fails.
+/// As [`subprocess`], but its stderr is full from the start: whatever is written there fails.
+#[cfg(target_os = "linux")]
 pub(crate) fn unheard_subprocess(name: &str) -> Option<Ended> {
-    start(name, true)
+    start(name, std::fs::File::options().write(true).open("/dev/full").unwrap().into())
 }
 
-fn start(name: &str, unheard: bool) -> Option<Ended> {
+fn start(name: &str, stderr: Stdio) -> Option<Ended> {
     const CHILD: &str = "BOUCLE_TEST_CHILD";
     if std::env::var_os(CHILD).is_some_and(|child| child == name) {
         return None;
@@ -261,34 +262,33 @@ fn start(name: &str, unheard: bool) -> Option<Ended> {
         .env(CHILD, name)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .unwrap();
-    // Real threads: both pipes are read to their ends, so that the child cannot block on them.
-    let (done, end) = mpsc::channel();
-    let stderr = child.stderr.take().filter(|_| !unheard);
-    let mut pipes: [Box<dyn Read + Send>; 2] = [
-        Box::new(child.stdout.take().unwrap()),
-        stderr.map_or(Box::new(io::empty()), |stderr| Box::new(stderr)),
-    ];
-    let reader = thread::spawn(move || {
-        let texts = pipes.each_mut().map(|pipe| {
-            let mut bytes = Vec::new();
-            pipe.read_to_end(&mut bytes).unwrap();
-            String::from_utf8_lossy(&bytes).into_owned()
-        });
-        let _ = done.send(());
-        texts
-    });
-    let hangs = end.recv_timeout(Duration::from_secs(120)).is_err();
-    if hangs {
+    let stdout = read(child.stdout.take().unwrap());
+    let stderr = child.stderr.take().map(read);
+    // It has ended when it has closed its stdout.
+    let told = stdout.recv_timeout(Duration::from_secs(120));
+    if told.is_err() {
         child.kill().unwrap();
     }
     let status = child.wait().unwrap();
-    let [stdout, stderr] = reader.join().unwrap();
-    assert!(!hangs, "{name} hangs in its own process:\n{stderr}");
-    assert!(stdout.contains("running 1 test"), "no such test: {name}\n{stdout}");
+    let stderr = stderr.map_or_else(String::new, |stderr| stderr.recv().unwrap());
+    let told = told.unwrap_or_else(|_| panic!("{name} hangs in its own process:\n{stderr}"));
+    assert!(told.contains("running 1 test"), "no such test: {name}\n{told}");
     Some(Ended { status, stderr })
+}
+
+/// Reads a pipe to its end.
+fn read(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    // Real threads: a child blocks when one of its pipes is full, so both are read at once.
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        let _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    told
 }
 
 /// Counts the blocks of memory with an unusual alignment, so that a test that picks one of its own
