@@ -1,4 +1,13 @@
-//! Tests.
+//! Integration tests, one file per room; `tNN_` names the trap that a test springs.
+
+mod combinations;
+mod panics;
+#[allow(unsafe_code)]
+mod support;
+mod tasks;
+#[allow(unsafe_code)]
+mod wakers;
+
 use boucle::*;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 #[test]
