@@ -687,6 +687,23 @@ fn t48_a_spinning_task_delays_a_wake_from_elsewhere_by_64_polls_at_most() {
     assert!((1..=65).contains(&turns), "{turns}");
 }
 
+/// As long as every step finds something ready, nothing else makes the loop look around.
+#[test]
+fn t48_a_host_that_steps_hears_of_wakes_within_64_steps() {
+    let l = simulated();
+    let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
+    drop(l.spawn(spin_until(|| false)));
+    let task = l.spawn(once_woken(wakers.clone()));
+    assert!(l.step() && l.step());
+    let waker = wakers.take().pop().unwrap();
+    // Real threads: only a wake from elsewhere has to be looked for.
+    thread::spawn(move || waker.wake()).join().unwrap();
+    for _ in 0..=2 * 64 {
+        assert!(l.step());
+    }
+    assert!(task.is_finished());
+}
+
 #[test]
 fn t49_wakes_during_the_own_poll_are_one_more_poll_and_not_at_once() {
     let (l, trace) = (simulated(), Trace::default());

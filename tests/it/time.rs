@@ -280,6 +280,52 @@ fn t59_equal_deadlines_fire_in_order_of_creation_whoever_is_polled_first() {
     assert_eq!(trace.take(), "a b c d");
 }
 
+/// Arms three timers and drops them, so that the places that they leave are out of order.
+async fn shuffle_places() {
+    let mut used = [1, 2, 3].map(|n| sleep(secs(n)));
+    for sleep in &mut used {
+        assert!(poll_once(Pin::new(sleep)).await.is_pending());
+    }
+}
+
+#[test]
+fn t59_equal_deadlines_of_sleeps_made_outside_fire_in_order_of_creation() {
+    let (l, trace) = (Loop::new(), Trace::default());
+    l.block_on(shuffle_places());
+    let deadline = Instant::now() + millis(5);
+    let tasks = ["a", "b", "c"].map(|name| {
+        let (trace, sleep) = (trace.clone(), sleep_until(deadline));
+        l.spawn(async move {
+            sleep.await;
+            trace.say(name);
+        })
+    });
+    l.run();
+    assert_eq!(trace.take(), "a b c");
+    assert!(tasks.iter().all(JoinHandle::is_finished));
+}
+
+/// Sleeps that cannot be told apart must not be taken for one another: here 200 are cancelled
+/// while others with the same deadline take their places.
+#[test]
+fn t62_cancelled_sleeps_made_outside_are_not_mistaken_for_new_ones() {
+    let l = Loop::new();
+    let deadline = Instant::now() + millis(20);
+    let spawn_all = |count: usize| -> Vec<JoinHandle<()>> {
+        (0..count).map(|_| l.spawn(sleep_until(deadline))).collect()
+    };
+    let first = spawn_all(100);
+    l.run_until_stalled();
+    first.iter().take(60).for_each(|task| drop(task.cancel()));
+    let second = spawn_all(60);
+    l.run_until_stalled();
+    first.iter().skip(60).for_each(|task| drop(task.cancel()));
+    second.iter().take(50).for_each(|task| drop(task.cancel()));
+    l.run();
+    assert!(second.iter().skip(50).all(|task| task.status() == Status::Finished));
+    assert_eq!(l.next_deadline(), None);
+}
+
 #[test]
 fn t59_two_timers_of_one_task_are_one_poll() {
     let (l, trace) = (simulated(), Trace::default());
