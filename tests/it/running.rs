@@ -598,7 +598,8 @@ fn t46_a_spurious_wake_ends_nothing() {
     let wakers = Rc::new(RefCell::new(Vec::new()));
     let inner = wakers.clone();
     drop(l.spawn(async move {
-        inner.borrow_mut().push(my_waker().await);
+        let waker = my_waker().await;
+        inner.borrow_mut().push(waker);
         sleep(secs(5)).await;
         log.say(format_args!("slept {} s", (now() - start).as_secs()));
     }));
@@ -713,8 +714,9 @@ fn t49_wakes_during_the_own_poll_are_one_more_poll_and_not_at_once() {
         log.say(format_args!("poll{polls}"));
         if polls == 1 {
             cx.waker().wake_by_ref();
-            cx.waker().clone().wake();
-            cx.waker().wake_by_ref();
+            let clone = cx.waker().clone();
+            clone.wake_by_ref();
+            clone.wake();
             log.say("(");
         }
         log.say(if polls == 1 { ")" } else { "." });
@@ -759,12 +761,13 @@ fn t50_a_hot_task_gets_one_turn_in_every_round() {
 
 #[test]
 fn t51_a_loop_cannot_be_driven_from_inside_a_loop() {
-    let drives: [(&str, fn(&Loop)); 6] = [
+    type Drive = fn(&Loop);
+    let drives: [(&str, Drive); 6] = [
         ("Loop::block_on", |l| l.block_on(async {})),
         ("Loop::try_block_on", |l| l.try_block_on(async {}).unwrap()),
         ("Loop::run", Loop::run),
         ("Loop::run_until_stalled", Loop::run_until_stalled),
-        ("Loop::step", |l| drop(l.step())),
+        ("Loop::step", |l| assert!(l.step())),
         ("Loop::advance", |l| l.advance(secs(1))),
     ];
     let (same, other) = (Rc::new(simulated()), simulated());

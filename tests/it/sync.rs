@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::Context,
 };
 
 use boucle::{Loop, Status, Waiter, gather, now, sleep, spawn, yield_now};
@@ -197,5 +197,5 @@ fn a_gate_outlives_the_loop_whose_tasks_waited() {
     assert!(format!("{gate:?}").contains("waiting: 0"), "{gate:?}");
     gate.set();
     let l = simulated();
-    assert!(matches!(l.block_on(async { Poll::Ready((&*gate).await) }), Poll::Ready(())));
+    l.block_on(async { (&*gate).await });
 }

@@ -31,6 +31,16 @@ fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
+/// A sleep whose timer the loop has, for whoever `waker` wakes.
+fn armed(l: &Loop, length: Duration, waker: &Waker) -> Sleep {
+    let mut armed = None;
+    l.block_on(async {
+        let sleep = armed.insert(sleep(length));
+        assert!(poll_with(sleep, waker).is_pending());
+    });
+    armed.expect("it was made")
+}
+
 #[test]
 fn a_sleep_ends_at_its_deadline_on_the_virtual_clock() {
     let l = simulated();
@@ -107,11 +117,7 @@ fn a_sleep_polled_where_it_cannot_work_panics_and_says_why() {
     assert!(message.contains("outside a loop"), "{message}");
 
     let l = Loop::new();
-    let mut orphan = l.block_on(async {
-        let mut orphan = sleep(secs(1));
-        assert!(poll_once(Pin::new(&mut orphan)).await.is_pending());
-        orphan
-    });
+    let mut orphan = armed(&l, secs(1), Waker::noop());
     drop(l);
     let message = panic_of(|| poll_with(&mut orphan, Waker::noop()).is_ready());
     assert!(message.contains("after its loop was dropped"), "{message}");
@@ -122,11 +128,7 @@ fn a_sleep_polled_where_it_cannot_work_panics_and_says_why() {
 #[test]
 fn an_armed_sleep_moves_to_the_loop_that_polls_it() {
     let l = Loop::new();
-    let mut moved = l.block_on(async {
-        let mut sleep = sleep(millis(2));
-        assert!(poll_once(Pin::new(&mut sleep)).await.is_pending());
-        sleep
-    });
+    let mut moved = armed(&l, millis(2), Waker::noop());
     assert_eq!(l.next_deadline(), Some(moved.deadline()));
     // Real threads: each has a loop of its own.
     let ended = thread::spawn(move || {
@@ -316,11 +318,10 @@ fn t62_cancelled_sleeps_made_outside_are_not_mistaken_for_new_ones() {
     };
     let first = spawn_all(100);
     l.run_until_stalled();
-    first.iter().take(60).for_each(|task| drop(task.cancel()));
+    assert!(first.iter().take(60).all(JoinHandle::cancel));
     let second = spawn_all(60);
     l.run_until_stalled();
-    first.iter().skip(60).for_each(|task| drop(task.cancel()));
-    second.iter().take(50).for_each(|task| drop(task.cancel()));
+    assert!(first.iter().skip(60).chain(second.iter().take(50)).all(JoinHandle::cancel));
     l.run();
     assert!(second.iter().skip(50).all(|task| task.status() == Status::Finished));
     assert_eq!(l.next_deadline(), None);
@@ -432,11 +433,7 @@ fn t62_the_middle_of_a_heap_of_100k_timers_is_cancelled() {
 fn t63_a_loop_that_goes_lets_go_of_the_wakers_of_its_timers() {
     let l = simulated();
     let (count, waker) = Count::waker();
-    let armed = l.block_on(async {
-        let mut armed = sleep(secs(1));
-        assert!(poll_with(&mut armed, &waker).is_pending());
-        armed
-    });
+    let armed = armed(&l, secs(1), &waker);
     drop(waker);
     assert_eq!(Arc::strong_count(&count), 2, "the timer has one");
     drop(l);
@@ -450,13 +447,7 @@ fn t63_a_sleep_is_dropped_on_another_thread_before_and_after_its_loop() {
     let (send, receive) = mpsc::channel::<Sleep>();
     // Real threads: sleeps are `Send`.
     let dropping = thread::spawn(move || receive.into_iter().for_each(drop));
-    let [early, late] = l.block_on(async {
-        let mut pair = [sleep(secs(100)), sleep(secs(200))];
-        for sleep in &mut pair {
-            assert!(poll_once(Pin::new(sleep)).await.is_pending());
-        }
-        pair
-    });
+    let [early, late] = [100, 200].map(|n| armed(&l, secs(n), Waker::noop()));
     let remaining = late.deadline();
     send.send(early).unwrap();
     drop(send);

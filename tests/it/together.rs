@@ -313,7 +313,7 @@ fn one_of_a_thousand_is_woken_and_polled_alone_under_another_executor() {
         child.done.set(true);
         child.waker().wake();
     }
-    while let Poll::Pending = gathered.as_mut().poll(&mut cx) {}
+    while gathered.as_mut().poll(&mut cx).is_pending() {}
     assert_eq!(polls(&children), 2001);
 }
 
