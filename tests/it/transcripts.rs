@@ -41,7 +41,14 @@ fn binary(example: &str) -> PathBuf {
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        build.arg("--target-dir").arg(profile.parent().expect("<target>/<profile>"));
+        // `<target>/<profile>`, or `<target>/<triple>/<profile>` with `--target`.
+        let mut target = profile.parent().expect("a profile has a folder");
+        let triple = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if triple.starts_with(std::env::consts::ARCH) {
+            build.arg("--target").arg(triple);
+            target = target.parent().expect("a triple has a folder");
+        }
+        build.arg("--target-dir").arg(target);
         assert!(build.status().expect("cargo starts").success(), "the examples do not build");
     }
     binary
