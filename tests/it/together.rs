@@ -6,6 +6,7 @@ use std::{
     panic::Location,
     pin::{Pin, pin},
     rc::Rc,
+    sync::mpsc,
     task::{Context, Poll, Waker},
     thread,
 };
@@ -553,4 +554,85 @@ fn a_gather_of_spinning_children_does_not_starve_one_beside_it() {
     assert!(stop.get(), "the second gather has never polled its child");
     l.run();
     assert!(task.is_finished());
+}
+
+/// Children that each let other threads wake them many times, on one of four threads.
+fn woken_from_four_threads(children: usize, rounds: u32) -> impl Future<Output = Vec<u32>> {
+    let posts = [(); 4].map(|()| {
+        let (send, receive) = mpsc::channel::<Waker>();
+        // Real threads: the wakes race with the polls and with each other.
+        thread::spawn(move || receive.into_iter().for_each(Waker::wake));
+        send
+    });
+    let child = move |n: usize| {
+        let post = posts[n % posts.len()].clone();
+        let mut polls = 0;
+        poll_fn(move |cx| {
+            polls += 1;
+            if polls > rounds {
+                return Poll::Ready(polls);
+            }
+            post.send(cx.waker().clone()).expect("the thread reads until we are gone");
+            Poll::Pending
+        })
+    };
+    gather((0..children).map(child).collect::<Vec<_>>())
+}
+
+#[test]
+fn t43_no_wake_of_a_child_from_elsewhere_is_lost() {
+    assert_eq!(block_on(woken_from_four_threads(200, 50)), [51; 200]);
+}
+
+#[test]
+fn t43_no_wake_of_a_child_from_elsewhere_is_lost_under_another_executor() {
+    let gathered = woken_from_four_threads(200, 50);
+    assert_eq!(futures_lite::future::block_on(gathered), [51; 200]);
+}
+
+#[test]
+fn wakes_of_children_may_race_with_the_drop_of_their_loop() {
+    for _ in 0..200 {
+        let (l, children, task) = gathering(8);
+        let (start, started) = mpsc::sync_channel(0);
+        let wakers: Vec<Waker> = children.iter().map(|child| child.waker()).collect();
+        // Real threads: the last references go while the loop does.
+        let waking = thread::spawn(move || {
+            started.recv().expect("it is told to start");
+            for waker in wakers {
+                waker.wake_by_ref();
+                drop(waker.clone());
+            }
+        });
+        start.send(()).expect("it waits for this");
+        drop(l);
+        drop((children, task));
+        waking.join().unwrap();
+    }
+}
+
+#[test]
+fn t48_spinning_children_delay_a_wake_from_elsewhere_by_few_polls() {
+    let l = simulated();
+    let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
+    let inner = waker.clone();
+    let mut woken = false;
+    let task = l.spawn(poll_fn(move |cx| {
+        inner.replace(Some(cx.waker().clone()));
+        if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    l.run_until_stalled();
+    let waker = waker.take().expect("it was polled");
+    // Real threads: only a wake from elsewhere has to be looked for.
+    thread::spawn(move || waker.wake()).join().unwrap();
+    let polls = Cell::new(0);
+    let spinning = (0..32).map(|_| async {
+        while !task.is_finished() {
+            polls.set(polls.get() + 1);
+            yield_now().await;
+        }
+    });
+    l.block_on(gather(spinning.collect::<Vec<_>>()));
+    // Two polls of the task are 64 of its children and two of itself.
+    assert!(polls.get() <= 3 * 32, "{polls:?}");
 }
