@@ -636,3 +636,47 @@ fn t48_spinning_children_delay_a_wake_from_elsewhere_by_few_polls() {
     // Two polls of the task are 64 of its children and two of itself.
     assert!(polls.get() <= 3 * 32, "{polls:?}");
 }
+
+/// Wakes itself and ends in the same poll.
+fn wakes_itself_and_ends() -> impl Future<Output = ()> {
+    poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        Poll::Ready(())
+    })
+}
+
+#[test]
+fn the_wake_of_a_child_that_ends_is_nobodys() {
+    let l = simulated();
+    let task = l.spawn(gather((wakes_itself_and_ends(), pending::<()>())));
+    assert!(l.step());
+    assert_eq!(task.status(), Status::Waiting);
+}
+
+#[test]
+fn a_child_that_leaves_the_list_of_woken_ones_takes_nobody_along() {
+    // It leaves the end, the middle or the front of a list of children that have yielded.
+    let l = simulated();
+    l.block_on(gather((yield_now(), wakes_itself_and_ends(), yield_now())));
+    l.block_on(gather((wakes_itself_and_ends(), yield_now(), yield_now())));
+    let late = async {
+        yield_now().await;
+        wakes_itself_and_ends().await;
+    };
+    let mut turns = 0;
+    let early = poll_fn(|cx| {
+        turns += 1;
+        cx.waker().wake_by_ref();
+        if turns == 4 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    l.block_on(gather((early, late, yield_now(), yield_now())));
+}
+
+#[test]
+fn a_waker_of_a_dropped_gather_keeps_no_loop_waiting() {
+    let (l, children, task) = gathering(2);
+    assert!(task.cancel());
+    let waker = children[0].waker();
+    assert!(l.try_block_on(pending::<()>()).is_err(), "nobody can wake it");
+    drop(waker);
+}
