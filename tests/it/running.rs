@@ -66,6 +66,29 @@ fn block_on_drops_what_is_left_before_it_returns() {
 }
 
 #[test]
+fn block_on_tells_of_a_destructor_that_panics_when_it_drops_what_is_left() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("burnt");
+        }
+    }
+
+    let message = panic_of(|| {
+        block_on(async {
+            let bomb = Bomb;
+            drop(spawn(async move {
+                let _bomb = bomb;
+                pending::<()>().await;
+            }));
+            yield_now().await;
+        });
+    });
+    assert_eq!(message, "burnt");
+}
+
+#[test]
 fn a_loop_keeps_its_tasks_from_one_block_on_to_the_next() {
     let (l, trace) = (simulated(), Trace::default());
     let task = l.spawn(say_turns(trace.clone(), "task", 4));
@@ -244,6 +267,23 @@ fn on_wake_hears_other_threads_and_the_last_callback_counts() {
     assert_eq!((unheard.get(), rings.get()), (0, 2));
     l.run_until_stalled();
     assert!(task.is_finished());
+}
+
+#[test]
+fn on_wake_is_not_called_while_the_loop_runs() {
+    let l = simulated();
+    let rings = count_rings(&l);
+    let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
+    let task = l.spawn(once_woken(wakers.clone()));
+    assert_eq!(rings.get(), 1);
+    l.block_on(async {
+        yield_now().await;
+        let waker = wakers.take().pop().unwrap();
+        // Real threads: the loop reads such a wake later in the same run.
+        thread::spawn(move || waker.wake()).join().unwrap();
+        task.await.unwrap();
+    });
+    assert_eq!(rings.get(), 1);
 }
 
 #[test]

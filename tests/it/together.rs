@@ -147,6 +147,16 @@ fn t84_waiting_for_nothing_or_for_what_has_ended_takes_no_turn() {
 }
 
 #[test]
+fn t84_not_even_for_more_tasks_than_a_poll_may_look_at() {
+    let l = simulated();
+    let ended: Vec<_> = (0..1000).map(|n| l.spawn(async move { n })).collect();
+    l.run();
+    let waiting = l.spawn(async { wait(ended).await.0.len() });
+    assert!(l.step());
+    assert_eq!(*waiting.result().unwrap().unwrap(), 1000);
+}
+
+#[test]
 fn wait_is_over_in_the_turn_after_the_last_end() {
     let (l, trace) = (simulated(), Trace::default());
     let log = trace.clone();
