@@ -341,6 +341,28 @@ fn a_loop_that_can_never_go_on_says_who_waits_for_what() {
 }
 
 #[test]
+fn a_report_tells_the_last_wait_of_a_task_not_an_earlier_one() {
+    let l = simulated();
+    let stalled = l.try_block_on(async {
+        sleep(secs(1)).await;
+        (&Waiter::new(1)).await;
+    });
+    let report = stalled.unwrap_err().to_string();
+    assert!(report.contains("main #1 WAITING for a Waiter, spawned at"), "{report}");
+}
+
+#[test]
+fn a_report_of_a_thousand_tasks_is_short() {
+    let l = simulated();
+    let tasks = [(); 1000].map(|()| l.spawn(pending::<()>()));
+    let stalled = l.try_block_on(pending::<()>()).unwrap_err();
+    assert_eq!((stalled.tasks().len(), tasks.len()), (1001, 1000));
+    let report = stalled.to_string();
+    assert!(report.starts_with("deadlock: 1001 tasks wait"), "{report}");
+    assert!(report.ends_with("and 951 more"), "{report}");
+}
+
+#[test]
 fn t88_tasks_that_await_each_other_are_reported() {
     let l = simulated();
     let left: Rc<Cell<Option<JoinHandle<()>>>> = Rc::default();

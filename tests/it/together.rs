@@ -459,6 +459,22 @@ fn a_panic_in_a_child_drops_the_others_and_goes_on() {
 }
 
 #[test]
+fn the_others_are_dropped_before_the_panic_of_a_child_comes_out() {
+    let trace = Trace::default();
+    let last = Last(trace.clone(), "other");
+    let mut gathered = pin!(gather((
+        async move {
+            let _last = last;
+            pending::<()>().await;
+        },
+        async { panic!("burnt") },
+    )));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(panic_of(|| gathered.as_mut().poll(&mut cx)), "burnt");
+    assert_eq!(trace.take(), "other");
+}
+
+#[test]
 fn a_dropped_gather_drops_futures_and_outputs() {
     let (l, trace) = (simulated(), Trace::default());
     let task = l.spawn(gather([1, 5].map(|n| {
