@@ -275,9 +275,9 @@ fn on_wake_is_not_called_while_the_loop_runs() {
     let rings = count_rings(&l);
     let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
     let task = l.spawn(once_woken(wakers.clone()));
+    l.run_until_stalled();
     assert_eq!(rings.get(), 1);
     l.block_on(async {
-        yield_now().await;
         let waker = wakers.take().pop().unwrap();
         // Real threads: the loop reads such a wake later in the same run.
         thread::spawn(move || waker.wake()).join().unwrap();

@@ -274,18 +274,35 @@ fn gathering(count: usize) -> (Loop, Vec<Rc<Child>>, JoinHandle<usize>) {
 #[test]
 fn one_of_a_thousand_is_woken_and_polled_alone() {
     let (l, children, task) = gathering(1000);
+    // By a task of the same loop, then from outside of a run, which is another path.
+    l.block_on(async { children[700].waker().wake() });
+    l.run_until_stalled();
     children[700].waker().wake();
     l.run_until_stalled();
-    assert_eq!((polls(&children), children[700].polls.get()), (1001, 2));
+    assert_eq!((polls(&children), children[700].polls.get()), (1002, 3));
+    assert_eq!(task.status(), Status::Waiting);
+}
 
-    // Two wakes are one poll, and an ended child is not polled again.
-    children[3].done.set(true);
-    children[3].waker().wake();
-    children[3].waker().wake();
+#[test]
+fn two_wakes_are_one_poll_and_who_has_ended_is_not_polled_again() {
+    let (l, children, task) = gathering(1000);
+    let wake = |index: usize| {
+        let waker = children[index].waker();
+        waker.wake_by_ref();
+        waker.wake();
+    };
+    for (index, polled) in [(3, 1001), (5, 1002)] {
+        children[index].done.set(index == 5);
+        l.block_on(async { wake(index) });
+        l.run_until_stalled();
+        assert_eq!(polls(&children), polled);
+    }
+    wake(3);
+    wake(5);
     l.run_until_stalled();
-    children[3].waker().wake();
+    l.block_on(async { wake(5) });
     l.run_until_stalled();
-    assert_eq!((polls(&children), children[3].polls.get()), (1002, 2));
+    assert_eq!((polls(&children), children[5].polls.get()), (1003, 2));
     assert_eq!(task.status(), Status::Waiting);
 }
 
@@ -329,7 +346,17 @@ fn one_of_a_thousand_is_woken_and_polled_alone_under_another_executor() {
 }
 
 #[test]
-fn woken_children_are_polled_in_the_order_of_their_wakes() {
+fn children_woken_inside_a_run_are_polled_in_the_order_of_their_wakes() {
+    order_of_wakes(true);
+}
+
+#[test]
+fn children_woken_outside_a_run_are_polled_in_the_order_of_their_wakes() {
+    order_of_wakes(false);
+}
+
+#[track_caller]
+fn order_of_wakes(inside: bool) {
     let (l, trace) = (simulated(), Trace::default());
     let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
     let children = ["a", "b", "c"].map(|name| {
@@ -347,8 +374,11 @@ fn woken_children_are_polled_in_the_order_of_their_wakes() {
     });
     drop(l.spawn(gather(children)));
     l.run_until_stalled();
-    for index in [2, 0, 1] {
-        wakers.borrow()[index].wake_by_ref();
+    let wake = || [2, 0, 1].map(|index| wakers.borrow()[index].wake_by_ref());
+    if inside {
+        l.block_on(async { wake() });
+    } else {
+        wake();
     }
     l.run();
     assert_eq!(trace.take(), "c a b");
