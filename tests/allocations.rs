@@ -1,0 +1,141 @@
+//! How often boucle asks for memory: once per task, thrice per gather, never to go on.
+
+// A global allocator is unsafe to write; this one forwards to the system's.
+#![allow(unsafe_code)]
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    future::Future,
+    time::Duration,
+};
+
+use boucle::{Loop, gather, sleep, spawn, yield_now};
+
+struct Counting;
+
+thread_local! {
+    /// Per thread, so that tests do not count each other's.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system allocator's; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: likewise.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: likewise.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = COUNT.get();
+    f();
+    COUNT.get() - before
+}
+
+/// How many allocations a future makes in a loop that has seen much already.
+fn allocations_of<F: Future>(make: impl Fn() -> F) -> usize {
+    let l = Loop::builder().virtual_time().build();
+    l.block_on(async {
+        let warm: Vec<_> = (0..2000).map(|_| spawn(sleep(Duration::from_secs(1)))).collect();
+        for task in warm {
+            task.await.expect("a sleep does not fail");
+        }
+        // The first run of the same may grow the loop's tables.
+        make().await;
+        let before = COUNT.get();
+        make().await;
+        COUNT.get() - before
+    })
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+    assert_eq!(allocations_of(|| async { drop(std::hint::black_box(Box::new(1))) }), 1);
+}
+
+#[test]
+fn a_task_is_one_allocation() {
+    let spawn_many = |count: usize| {
+        move || async move {
+            for _ in 0..count {
+                drop(spawn(async {}));
+            }
+            yield_now().await;
+        }
+    };
+    let (some, more) = (allocations_of(spawn_many(100)), allocations_of(spawn_many(1100)));
+    assert_eq!((some, more - some), (100, 1000));
+}
+
+#[test]
+fn awaiting_a_task_allocates_nothing() {
+    let join = || async {
+        for _ in 0..100 {
+            spawn(yield_now()).await.expect("a pause does not fail");
+        }
+    };
+    assert_eq!(allocations_of(join), 100);
+}
+
+#[test]
+fn going_on_allocates_nothing() {
+    let turns = || async {
+        for _ in 0..1000 {
+            yield_now().await;
+        }
+    };
+    assert_eq!(allocations_of(turns), 0);
+    let sleeps = || async {
+        for _ in 0..1000 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert_eq!(allocations_of(sleeps), 0);
+}
+
+#[test]
+fn a_gather_makes_three_allocations_at_most_however_many_children() {
+    // The vector that is given away is the caller's.
+    let list = |count: usize| {
+        move || async move { drop(gather((0..count).map(|_| yield_now()).collect::<Vec<_>>()).await) }
+    };
+    for count in [1, 10, 1000, 10_000] {
+        let found = allocations_of(list(count));
+        assert!(found <= 1 + 3, "{count}: {found}");
+    }
+    let array = allocations_of(|| gather([(); 100].map(|()| yield_now())));
+    assert!(array <= 3, "{array}");
+    let tuple = allocations_of(|| gather((yield_now(), yield_now(), async {})));
+    assert!(tuple <= 3, "{tuple}");
+}
+
+#[test]
+fn a_wake_of_a_gathered_child_allocates_nothing() {
+    let pauses = |turns: usize| {
+        move || {
+            gather([(); 8].map(|()| async move {
+                for _ in 0..turns {
+                    yield_now().await;
+                }
+            }))
+        }
+    };
+    assert_eq!(allocations_of(pauses(1)), allocations_of(pauses(1000)));
+}

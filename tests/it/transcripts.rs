@@ -1,0 +1,170 @@
+//! The examples print what the tutorials print.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::SystemTime,
+};
+
+/// Runs an example under virtual time and compares its lines with the `expected` ones, in which
+/// one `*` stands for anything.
+#[track_caller]
+fn check(example: &str, expected: &[&str]) {
+    let output = Command::new(binary(example)).arg("--virtual").output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example}: {}\n{stderr}", output.status);
+    let stdout = String::from_utf8(output.stdout).expect("examples print UTF-8");
+    let lines: Vec<&str> = stdout.lines().collect();
+    for (n, (line, pattern)) in lines.iter().zip(expected).enumerate() {
+        let (head, tail) = pattern.split_once('*').unwrap_or((pattern, ""));
+        let fits = if pattern.contains('*') {
+            line.len() >= head.len() + tail.len() && line.starts_with(head) && line.ends_with(tail)
+        } else {
+            line == pattern
+        };
+        assert!(fits, "{example}, line {}: {line:?} instead of {pattern:?}", n + 1);
+    }
+    assert_eq!(lines.len(), expected.len(), "{example} printed:\n{stdout}");
+}
+
+/// Cargo builds the examples beside the tests, unless it is told to build one test only.
+fn binary(example: &str) -> PathBuf {
+    let exe = std::env::current_exe().expect("a test knows its file");
+    let profile = exe.parent().and_then(Path::parent).expect("<profile>/deps/<test>");
+    let binary =
+        profile.join("examples").join(example).with_extension(std::env::consts::EXE_EXTENSION);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{example}.rs"));
+    if modified(&binary) < modified(&source) {
+        let mut build = Command::new(env!("CARGO"));
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--examples"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        // `<target>/<profile>`, or `<target>/<triple>/<profile>` with `--target`.
+        let mut target = profile.parent().expect("a profile has a folder");
+        let triple = target.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if triple.starts_with(std::env::consts::ARCH) {
+            build.arg("--target").arg(triple);
+            target = target.parent().expect("a triple has a folder");
+        }
+        build.arg("--target-dir").arg(target);
+        assert!(build.status().expect("cargo starts").success(), "the examples do not build");
+    }
+    binary
+}
+
+/// `None`, the earliest of all, if there is no such file.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+#[test]
+fn fast_food() {
+    check(
+        "fast_food",
+        &[
+            "burger starts",
+            "burger ready (3 s)",
+            "fries starts",
+            "fries ready (7 s)",
+            "soda starts",
+            "soda ready (8 s)",
+            "Client served in 8 s",
+            "burger starts",
+            "fries starts",
+            "soda starts",
+            "soda ready (1 s)",
+            "burger ready (3 s)",
+            "fries ready (4 s)",
+            "Client served in 4 s",
+        ],
+    );
+}
+
+#[test]
+fn tic_tac() {
+    check(
+        "tic_tac",
+        &[
+            "<Task 'tic_tac' [NEW]>",
+            "Tic",
+            "<Task 'tic_tac' [READY]>",
+            "Tac",
+            "<Task 'tic_tac' [READY]>",
+            r#"<Task 'tic_tac' [FINISHED] ("Boum!")>"#,
+            "Tic",
+            "spam",
+            "Tac",
+            "eggs",
+            r#"<Task 'tic_tac' [FINISHED] ("Boum!")>"#,
+            "bacon",
+            r#"<Task 'spam' [FINISHED] ("spam")>"#,
+        ],
+    );
+}
+
+#[test]
+fn wait_and_gather() {
+    let mut expected = vec![
+        "I say spam 10 times",
+        "spam",
+        "I say eggs 3 times",
+        "eggs",
+        "I say bacon 5 times",
+        "bacon",
+    ];
+    expected.extend(["spam", "eggs", "bacon"].repeat(2));
+    expected.extend(["spam", "bacon"].repeat(2));
+    expected.extend(["spam"; 5]);
+    expected.push("3 done, 0 failed");
+    expected.extend(["un", "deux", "trois", "3 done, 0 failed"]);
+    expected.extend(["3 squared", "2 squared", "1 squared", "[9, 1, 4]"]);
+    expected.push(r#"[<Task 'cook' [FINISHED] ("a plate of fries")>]"#);
+    expected.push("task 'cook' (#*) panicked: toast burnt");
+    check("wait_and_gather", &expected);
+}
+
+#[test]
+fn waiter() {
+    let mut expected = vec!["start"];
+    expected.extend(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "finished"]);
+    expected.extend(["Anne takes the microphone", "Anne speaks", "Anne hands it on"]);
+    expected.extend(["Bruno takes the microphone", "Bruno speaks", "Bruno hands it on"]);
+    expected.extend(["Chloe takes the microphone", "Chloe speaks", "Chloe hands it on"]);
+    check("waiter", &expected);
+}
+
+#[test]
+fn messages() {
+    check("messages", &["foo", "aaa", "bbb", "bar", "ccc", "baz"]);
+}
+
+#[test]
+fn subtask() {
+    check(
+        "subtask",
+        &[
+            "example starts its subtask",
+            "example 1",
+            "subtask 1",
+            "example 2",
+            "subtask 2",
+            "example 3",
+            "subtask 3",
+            "example waits",
+            "subtask 4",
+            "subtask 5",
+            "subtask ends",
+            "example ends with a result",
+        ],
+    );
+}
+
+#[test]
+fn embed() {
+    check(
+        "embed",
+        &["task: waits for a letter", "host: key o", "host: key k", "task: bonjour", "task: slept"],
+    );
+}
