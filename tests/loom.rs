@@ -3,9 +3,9 @@
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release --test loom`
 //!
 //! Each model is named after what meets what. Loom tries every interleaving with at most three
-//! preemptions (`LOOM_MAX_PREEMPTIONS` overrides), and every value that a relaxed load may see. It
-//! reports a thread that sleeps for ever, memory that is never freed, and, by [`Lend`], a future
-//! that is polled or dropped in a race. Use after free is found when it runs under
+//! preemptions, or two (`LOOM_MAX_PREEMPTIONS` overrides), and every value that a relaxed load may
+//! see. It reports a thread that sleeps for ever, memory that is never freed, and, by [`Lend`], a
+//! future that is polled or dropped in a race. Use after free is found when it runs under
 //! AddressSanitizer too.
 
 #![cfg(loom)]
@@ -32,11 +32,20 @@ use loom::{
 
 /// Runs a model in every order, and says in how many.
 fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(3, name, model);
+}
+
+/// For three threads that have much to do: one preemption less, or it takes minutes.
+fn explore_wide(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(2, name, model);
+}
+
+fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
     use std::io::Write;
 
     let count = std::sync::Arc::new(Count::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.check({
         let count = count.clone();
         move || {
@@ -418,7 +427,7 @@ fn wake_between_runs() {
         assert!(l.step());
         flag.raise();
         // Nobody has entered the loop: this thread is elsewhere, too.
-        drop(kept.take().map(Waker::wake));
+        let _ = kept.take().map(Waker::wake);
         l.block_on(task).expect("it ends");
         drop(kept.take());
     });
@@ -482,7 +491,7 @@ fn child_wake_against_poll() {
 
 #[test]
 fn two_children() {
-    explore("wakes of two children", || {
+    explore_wide("wakes of two children", || {
         let children =
             [Flag::new(), Flag::new()].map(|flag| lend([raise_and_wake(&flag)], until(&flag, 1)));
         Loop::new().block_on(gather(children));
@@ -491,7 +500,7 @@ fn two_children() {
 
 #[test]
 fn two_wakers_of_one_child() {
-    explore("two wakers of one child", || {
+    explore_wide("two wakers of one child", || {
         let flag = Flag::new();
         let elsewhere = [&flag, &flag].map(raise_and_wake);
         Loop::new().block_on(gather([lend(elsewhere, until(&flag, 2))]));
@@ -531,7 +540,7 @@ fn child_wake_without_loop() {
 
 #[test]
 fn two_children_without_loop() {
-    explore("wakes of two children under another executor", || {
+    explore_wide("wakes of two children under another executor", || {
         let children =
             [Flag::new(), Flag::new()].map(|flag| lend([raise_and_wake(&flag)], until(&flag, 1)));
         Stranger::new().block_on(gather(children));
