@@ -28,6 +28,9 @@ pub(crate) struct Core {
     clock: Clock,
     /// How many sleeps have been made.
     born: Cell<u64>,
+    /// Tells loom of a core that is never freed.
+    #[cfg(loom)]
+    _tracked: loom::alloc::Track<()>,
 }
 
 /// What became of a wait.
@@ -55,6 +58,8 @@ impl Core {
             timers: RefCell::new(Timers::new()),
             clock,
             born: Cell::new(0),
+            #[cfg(loom)]
+            _tracked: loom::alloc::Track::new(()),
         });
         let core = NonNull::from(Box::leak(core));
         // SAFETY: it stays where it is, and the pointer covers all of it.

@@ -1,1 +1,638 @@
-//! Models.
+//! What two threads can do to a loop, in every order within a bound, under the model checker loom.
+//!
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test --release --test loom`
+//!
+//! Each model is named after what meets what. Loom tries every interleaving with at most three
+//! preemptions, or two (`LOOM_MAX_PREEMPTIONS` overrides), and every value that a relaxed load may
+//! see. It reports a thread that sleeps for ever, memory that is never freed, and, by [`Lend`], a
+//! future that is polled or dropped in a race. Use after free is found when it runs under
+//! AddressSanitizer too.
+
+#![cfg(loom)]
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::atomic::AtomicUsize as Count,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use boucle::{Loop, Sleep, gather, sleep, yield_now};
+use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc, Mutex, Notify,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::{self, ThreadId},
+};
+
+/// Runs a model in every order, and says in how many.
+fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(3, name, model);
+}
+
+/// For three threads that have much to do: one preemption less, or it takes minutes.
+fn explore_wide(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    explore_within(2, name, model);
+}
+
+fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
+    use std::io::Write;
+
+    let count = std::sync::Arc::new(Count::new(0));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.check({
+        let count = count.clone();
+        move || {
+            count.fetch_add(1, Relaxed);
+            model();
+        }
+    });
+    let count = count.load(Relaxed);
+    // Not by `eprintln`, which the test harness swallows.
+    let _ = writeln!(std::io::stderr(), "{name}: {count} executions");
+}
+
+/// What threads tell each other. Only ever relaxed: that the other side sees it in time is up to
+/// the wake that follows.
+#[derive(Clone)]
+struct Flag(Arc<AtomicUsize>);
+
+impl Flag {
+    fn new() -> Flag {
+        Flag(Arc::new(AtomicUsize::new(0)))
+    }
+
+    fn raise(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A future that at its first poll lends a clone of its waker to a new thread for each of
+/// `elsewhere`, and then does what `poll` says. Its home is the thread that made it.
+struct Lend<E, P, const N: usize> {
+    /// Loom reports a poll or a drop that nothing orders after the last one.
+    touched: UnsafeCell<()>,
+    home: ThreadId,
+    elsewhere: Option<[E; N]>,
+    poll: P,
+}
+
+fn lend<E, P, T, const N: usize>(elsewhere: [E; N], poll: P) -> Lend<E, P, N>
+where
+    E: FnOnce(Waker) + Send + 'static,
+    P: FnMut(&mut Context<'_>) -> Poll<T>,
+{
+    let home = thread::current().id();
+    Lend { touched: UnsafeCell::new(()), home, elsewhere: Some(elsewhere), poll }
+}
+
+impl<E, P, const N: usize> Lend<E, P, N> {
+    fn touch(&self) {
+        self.touched.with_mut(|_| ());
+        assert_eq!(thread::current().id(), self.home);
+    }
+}
+
+// Nothing is pinned: no reference to a field outlives a poll.
+impl<E, P, const N: usize> Unpin for Lend<E, P, N> {}
+
+impl<E, P, T, const N: usize> Future for Lend<E, P, N>
+where
+    E: FnOnce(Waker) + Send + 'static,
+    P: FnMut(&mut Context<'_>) -> Poll<T>,
+{
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        self.touch();
+        for elsewhere in self.elsewhere.take().into_iter().flatten() {
+            let waker = cx.waker().clone();
+            thread::spawn(move || elsewhere(waker));
+        }
+        (self.poll)(cx)
+    }
+}
+
+impl<E, P, const N: usize> Drop for Lend<E, P, N> {
+    fn drop(&mut self) {
+        self.touch();
+    }
+}
+
+fn raise_and_wake(flag: &Flag) -> impl FnOnce(Waker) + Send + use<> {
+    let flag = flag.clone();
+    move |waker| {
+        flag.raise();
+        waker.wake();
+    }
+}
+
+/// Ready when the flag was raised so often.
+fn until(flag: &Flag, times: usize) -> impl FnMut(&mut Context<'_>) -> Poll<()> + use<> {
+    let flag = flag.clone();
+    move |_| if flag.get() == times { Poll::Ready(()) } else { Poll::Pending }
+}
+
+fn never(_: &mut Context<'_>) -> Poll<()> {
+    Poll::Pending
+}
+
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) {
+    poll_fn(|cx| {
+        let _ = future.as_mut().poll(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Another executor, as small as can be.
+struct Stranger {
+    bell: Arc<Notify>,
+    waker: Waker,
+}
+
+struct Ring(Arc<Notify>);
+
+impl Wake for Ring {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+impl Stranger {
+    fn new() -> Stranger {
+        let bell = Arc::new(Notify::new());
+        Stranger { waker: Waker::from(std::sync::Arc::new(Ring(bell.clone()))), bell }
+    }
+
+    fn poll<F: Future>(&self, future: Pin<&mut F>) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&self.waker))
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = self.poll(future.as_mut()) {
+                return output;
+            }
+            self.bell.wait();
+        }
+    }
+}
+
+// Tasks.
+
+#[test]
+fn wake_against_poll() {
+    explore("wake against poll", || {
+        let flag = Flag::new();
+        Loop::new().block_on(lend([raise_and_wake(&flag)], until(&flag, 1)));
+    });
+}
+
+#[test]
+fn wake_hands_over() {
+    explore("wake hands over what was written", || {
+        let (flag, mut polls) = (Flag::new(), 0);
+        let seen = flag.clone();
+        Loop::new().block_on(lend([raise_and_wake(&flag)], move |_| {
+            polls += 1;
+            if polls == 1 {
+                return Poll::Pending;
+            }
+            assert_eq!(seen.get(), 1);
+            Poll::Ready(())
+        }));
+    });
+}
+
+#[test]
+fn wake_against_pop() {
+    explore("wake against pop", || {
+        let (flag, mut polls) = (Flag::new(), 0);
+        let mut up = until(&flag, 1);
+        let l = Loop::new();
+        let task = l.spawn(lend([raise_and_wake(&flag)], move |cx| {
+            polls += 1;
+            if polls == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            up(cx)
+        }));
+        l.run();
+        assert!(task.is_finished());
+    });
+}
+
+#[test]
+fn wake_against_completion() {
+    explore("wake against completion", || {
+        let mut polls = 0;
+        let l = Loop::new();
+        let elsewhere = |waker: Waker| {
+            waker.wake_by_ref();
+            waker.wake();
+        };
+        let task = l.spawn(lend([elsewhere], move |cx| {
+            polls += 1;
+            if polls == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        }));
+        l.run();
+        assert!(task.is_finished());
+        drop(task);
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn wake_against_cancel() {
+    explore("wake against cancel", || {
+        let l = Loop::new();
+        let task = l.spawn(lend([|waker: Waker| waker.wake()], never));
+        l.block_on(async {
+            yield_now().await;
+            task.cancel();
+            assert!(task.await.is_err());
+        });
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn wake_by_ref_against_loop_drop() {
+    explore("wake by reference against loop drop", || {
+        let l = Loop::new();
+        let _ = l.spawn(lend([|waker: Waker| waker.wake_by_ref()], never));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn wake_by_value_against_loop_drop() {
+    explore("wake by value against loop drop", || {
+        let l = Loop::new();
+        let _ = l.spawn(lend([|waker: Waker| waker.wake()], never));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn two_wakes_against_loop_drop() {
+    explore("two wakes against loop drop", || {
+        let l = Loop::new();
+        let _ = l.spawn(lend([(), ()].map(|()| |waker: Waker| waker.wake()), never));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn two_wakers() {
+    explore("two wakers", || {
+        let flag = Flag::new();
+        let elsewhere = [&flag, &flag].map(raise_and_wake);
+        Loop::new().block_on(lend(elsewhere, until(&flag, 2)));
+    });
+}
+
+#[test]
+fn wakes_of_two_tasks() {
+    explore("wakes of two tasks", || {
+        let l = Loop::new();
+        for flag in [Flag::new(), Flag::new()] {
+            let _ = l.spawn(lend([raise_and_wake(&flag)], until(&flag, 1)));
+        }
+        l.run();
+    });
+}
+
+#[test]
+fn park_against_wake() {
+    explore("park against wake, twice", || {
+        let flag = Flag::new();
+        let raised = flag.clone();
+        let elsewhere = move |waker: Waker| {
+            raised.raise();
+            waker.wake_by_ref();
+            raised.raise();
+            waker.wake();
+        };
+        Loop::new().block_on(lend([elsewhere], until(&flag, 2)));
+    });
+}
+
+#[test]
+fn last_clone_dropped_elsewhere() {
+    explore("last clone dropped elsewhere", || {
+        let l = Loop::new();
+        let task = l.spawn(lend([|waker: Waker| drop(waker)], never));
+        assert!(l.step());
+        task.cancel();
+        drop(task);
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn last_drop_against_stall() {
+    explore("last clone dropped elsewhere against the proof of a stall", || {
+        let stalled = Loop::new().try_block_on(lend([|waker: Waker| drop(waker)], never));
+        assert!(stalled.is_err());
+    });
+}
+
+#[test]
+fn clone_and_drop_against_home_drop() {
+    explore("clone and drop elsewhere against drop at home", || {
+        let l = Loop::new();
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let elsewhere = |waker: Waker| {
+            let clone = waker.clone();
+            drop(waker);
+            drop(clone);
+        };
+        let task = l.spawn(lend([elsewhere], move |cx| {
+            *keep.borrow_mut() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        assert!(l.step());
+        task.cancel();
+        drop(task);
+        l.block_on(async move {
+            let clone = kept.borrow().clone();
+            drop(kept.take());
+            drop(clone);
+        });
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn waker_outlives_its_loop() {
+    explore("wake, clone and drop against loop drop and after", || {
+        let l = Loop::new();
+        let elsewhere = |waker: Waker| {
+            waker.wake_by_ref();
+            let clone = waker.clone();
+            drop(waker);
+            clone.wake();
+        };
+        let _ = l.spawn(lend([elsewhere], never));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn two_wakers_of_an_orphan() {
+    explore("two wakers of a loop that is gone", || {
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        boucle::block_on(poll_fn(move |cx| {
+            *keep.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        }));
+        let waker = kept.take().expect("it was polled");
+        for waker in [waker.clone(), waker] {
+            thread::spawn(move || waker.wake());
+        }
+    });
+}
+
+#[test]
+fn wake_between_runs() {
+    explore("wakes elsewhere and on the own thread between runs", || {
+        let flag = Flag::new();
+        let l = Loop::new();
+        let kept = Rc::new(RefCell::new(None));
+        let (keep, mut up) = (kept.clone(), until(&flag, 2));
+        let task = l.spawn(lend([raise_and_wake(&flag)], move |cx| {
+            *keep.borrow_mut() = Some(cx.waker().clone());
+            up(cx)
+        }));
+        assert!(l.step());
+        flag.raise();
+        // Nobody has entered the loop: this thread is elsewhere, too.
+        let _ = kept.take().map(Waker::wake);
+        l.block_on(task).expect("it ends");
+        drop(kept.take());
+    });
+}
+
+#[test]
+fn wake_against_idle() {
+    explore("wake against a host's loop going idle", || {
+        let flag = Flag::new();
+        let l = Loop::new();
+        let bell = Arc::new(Notify::new());
+        let ring = bell.clone();
+        l.on_wake(move || ring.notify());
+        let task = l.spawn(lend([raise_and_wake(&flag)], until(&flag, 1)));
+        loop {
+            l.run_until_stalled();
+            if task.is_finished() {
+                break;
+            }
+            bell.wait();
+        }
+    });
+}
+
+#[test]
+fn two_loops() {
+    explore("two loops wake each other", || {
+        let (ping, pong) = (Flag::new(), Flag::new());
+        let lent = Arc::new(Mutex::new(None));
+        let (pinged, pongs, lends) = (ping.clone(), pong.clone(), lent.clone());
+        let elsewhere = move |waker: Waker| {
+            let (mut up, mut waker) = (until(&pinged, 1), Some(waker));
+            Loop::new().block_on(poll_fn(move |cx| {
+                if let Some(waker) = waker.take() {
+                    *lends.lock().expect("whole") = Some(cx.waker().clone());
+                    pongs.raise();
+                    waker.wake();
+                }
+                up(cx)
+            }));
+        };
+        Loop::new().block_on(async {
+            lend([elsewhere], until(&pong, 1)).await;
+            let waker = lent.lock().expect("whole").take();
+            ping.raise();
+            waker.expect("it was lent").wake();
+        });
+    });
+}
+
+// Children of a gather.
+
+#[test]
+fn child_wake_against_poll() {
+    explore("wake of a gather's child against poll", || {
+        let flag = Flag::new();
+        let child = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Loop::new().block_on(gather((child, yield_now())));
+    });
+}
+
+#[test]
+fn two_children() {
+    explore_wide("wakes of two children", || {
+        let children =
+            [Flag::new(), Flag::new()].map(|flag| lend([raise_and_wake(&flag)], until(&flag, 1)));
+        Loop::new().block_on(gather(children));
+    });
+}
+
+#[test]
+fn two_wakers_of_one_child() {
+    explore_wide("two wakers of one child", || {
+        let flag = Flag::new();
+        let elsewhere = [&flag, &flag].map(raise_and_wake);
+        Loop::new().block_on(gather([lend(elsewhere, until(&flag, 2))]));
+    });
+}
+
+#[test]
+fn child_wake_against_gather_drop() {
+    explore("wake of a child against drop of the gather", || {
+        Loop::new().block_on(async {
+            let child = lend([|waker: Waker| waker.wake()], never);
+            let mut all = Box::pin(gather([child]));
+            poll_once(all.as_mut()).await;
+            drop(all);
+            yield_now().await;
+        });
+    });
+}
+
+#[test]
+fn child_wake_against_loop_drop() {
+    explore("wake of a child against loop drop", || {
+        let l = Loop::new();
+        let _ = l.spawn(gather([lend([|waker: Waker| waker.wake()], never)]));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn child_wake_without_loop() {
+    explore("wake of a child under another executor", || {
+        let flag = Flag::new();
+        let child = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Stranger::new().block_on(gather((child, yield_now())));
+    });
+}
+
+#[test]
+fn two_children_without_loop() {
+    explore_wide("wakes of two children under another executor", || {
+        let children =
+            [Flag::new(), Flag::new()].map(|flag| lend([raise_and_wake(&flag)], until(&flag, 1)));
+        Stranger::new().block_on(gather(children));
+    });
+}
+
+#[test]
+fn gather_drop_without_loop() {
+    explore("wake of a child against drop of the gather under another executor", || {
+        let mut all = Box::pin(gather([lend([|waker: Waker| waker.wake()], never)]));
+        assert!(Stranger::new().poll(all.as_mut()).is_pending());
+    });
+}
+
+#[test]
+fn child_wake_against_move() {
+    explore("wake of a child against the move of its gather into a loop", || {
+        let child = lend([|waker: Waker| waker.wake()], never);
+        let mut all = Box::pin(gather((child, yield_now())));
+        assert!(Stranger::new().poll(all.as_mut()).is_pending());
+        Loop::new().block_on(async {
+            poll_once(all.as_mut()).await;
+            yield_now().await;
+            drop(all);
+        });
+    });
+}
+
+// Timers.
+
+fn armed(l: &Loop) -> Sleep {
+    let kept = Rc::new(RefCell::new(None));
+    let keep = kept.clone();
+    let _ = l.spawn(async move {
+        let mut hour = sleep(Duration::from_secs(3600));
+        poll_once(pin!(&mut hour)).await;
+        *keep.borrow_mut() = Some(hour);
+    });
+    l.run_until_stalled();
+    kept.take().expect("the task ran")
+}
+
+#[test]
+fn sleep_drop_against_loop_drop() {
+    explore("sleep dropped elsewhere against loop drop", || {
+        let l = Loop::new();
+        let hour = armed(&l);
+        thread::spawn(move || drop(hour));
+    });
+}
+
+#[test]
+fn two_sleep_drops_against_loop_drop() {
+    explore("two sleeps dropped elsewhere against loop drop", || {
+        let l = Loop::new();
+        for hour in [armed(&l), armed(&l)] {
+            thread::spawn(move || drop(hour));
+        }
+    });
+}
+
+#[test]
+fn sleep_drop_against_run() {
+    explore("sleep dropped elsewhere against a run", || {
+        let flag = Flag::new();
+        let l = Loop::new();
+        let (hour, raised) = (armed(&l), flag.clone());
+        let elsewhere = move |waker| {
+            drop(hour);
+            raise_and_wake(&raised)(waker);
+        };
+        l.block_on(lend([elsewhere], until(&flag, 1)));
+        // The letter came first, so the timer is gone.
+        assert_eq!(l.next_deadline(), None);
+    });
+}
+
+#[test]
+fn sleep_moves_to_another_loop() {
+    explore("sleep polled in another loop against a run", || {
+        let flag = Flag::new();
+        let l = Loop::new();
+        let (mut hour, raised) = (armed(&l), flag.clone());
+        let elsewhere = move |waker| {
+            let other = Loop::new();
+            other.block_on(poll_once(pin!(&mut hour)));
+            assert!(other.next_deadline().is_some());
+            drop(other);
+            drop(hour);
+            raise_and_wake(&raised)(waker);
+        };
+        l.block_on(lend([elsewhere], until(&flag, 1)));
+        assert_eq!(l.next_deadline(), None);
+    });
+}
