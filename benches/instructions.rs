@@ -108,8 +108,8 @@ fn yield_1000_limit(n: usize) {
 }
 
 /// A future of 64 bytes that is ready at once.
-fn ready_64(data: [u64; 7]) -> impl Future<Output = u64> {
-    async move { data.iter().sum() }
+async fn ready_64(data: [u64; 7]) -> u64 {
+    data.iter().sum()
 }
 
 fn spawn_await(n: usize) {

@@ -12,7 +12,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::facade::{AtomicUsize, Mutex, Ordering, Thread, current, lock, park, park_timeout};
+use crate::{
+    facade::{AtomicUsize, Mutex, Ordering, Thread, current, lock, park, park_timeout},
+    guard::{catch, discard},
+};
 
 const BUSY: usize = 0;
 const RUNG: usize = 1;
@@ -46,7 +49,8 @@ impl Bell {
             IDLE => {
                 let host = lock(&self.host).clone();
                 if let Some(call) = host {
-                    call();
+                    // Whoever woke a task is not to be hurt by the host.
+                    let _ = catch(|| call()).map_err(discard);
                 }
             }
             _ => {}

@@ -13,8 +13,9 @@ use std::{
 
 use crate::{
     clock::Clock,
-    home::{Entered, here},
-    task::{JoinError, JoinHandle, OnUnobserved, TaskInfo, with_here},
+    guard::{catch, discard},
+    home::{Entered, STRIDE, here},
+    task::{JoinError, JoinHandle, OnUnobserved, TaskInfo, Unobserved, with_here},
     turn::{Core, Waited},
 };
 
@@ -221,12 +222,18 @@ impl Loop {
     pub fn step(&self) -> bool {
         let driven = self.drive("Loop::step");
         let core = self.core();
-        if core.tasks.ready.is_empty() {
+        // Stepping counts as any other turn does, and a loop that becomes idle is at rest for its
+        // host: until the bell agrees, what it brings is polled here.
+        let countdown = &core.tasks.home.countdown;
+        if countdown.get() <= 0 || core.tasks.ready.is_empty() {
             core.look();
+            countdown.set(STRIDE as i32);
         }
+        core.rest();
         // SAFETY: `driven` has entered the loop, which `self` keeps.
         let polled = unsafe { core.tasks.run_one() };
         core.tasks.step_back();
+        countdown.set(countdown.get() - 1);
         drop(driven);
         polled
     }
@@ -273,9 +280,10 @@ impl Loop {
     /// Sets what to call when an idle loop becomes ready, so that a host loop knows to run it.
     ///
     /// It is called once per change from idle to ready, on the thread that made the change. The
-    /// loop counts as idle after [`Loop::run_until_stalled`], or a [`Loop::step`] that returned
-    /// false; timers are the host's business, through [`Loop::next_deadline`]. A later callback
-    /// replaces an earlier one.
+    /// loop is idle when a driving call returns and nothing is ready; timers are the host's
+    /// business, through [`Loop::next_deadline`]. What was ready before this call rings no bell. A
+    /// later callback replaces an earlier one. What the callback panics with is dropped, once the
+    /// panic hook has seen it.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -355,10 +363,14 @@ impl Loop {
     #[track_caller]
     fn conclude<T>(&self, result: Result<Result<T, JoinError>, Stalled>) -> T {
         match result {
-            Ok(Ok(output)) => {
-                self.resume_unobserved();
-                output
-            }
+            Ok(Ok(output)) => match self.unobserved() {
+                None => output,
+                Some(unobserved) => {
+                    // Dropped now, since a destructor that panics while unwinding would abort.
+                    let _ = catch(|| drop(output)).map_err(discard);
+                    unobserved.resume()
+                }
+            },
             Ok(Err(error)) => match error.try_into_panic() {
                 Ok(payload) => std::panic::resume_unwind(payload),
                 Err(error) => unreachable!("nobody has a handle to cancel: {error}"),
@@ -370,11 +382,13 @@ impl Loop {
         }
     }
 
+    /// The panics to be resumed now: none while the thread unwinds.
+    fn unobserved(&self) -> Option<Unobserved> {
+        if std::thread::panicking() { None } else { self.core().tasks.take_unobserved() }
+    }
+
     fn resume_unobserved(&self) {
-        if std::thread::panicking() {
-            return;
-        }
-        if let Some(unobserved) = self.core().tasks.take_unobserved() {
+        if let Some(unobserved) = self.unobserved() {
             unobserved.resume();
         }
     }

@@ -27,11 +27,13 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
 
 /// Drops a panic payload, whose own destructor may panic too.
 pub(crate) fn discard(payload: Payload) {
-    if let Err(again) = catch(|| drop(payload)) {
-        // A payload that panics when dropped, with a payload that may do the same: leaking this
-        // one ends the chain.
-        std::mem::forget(again);
+    let mut next = Some(payload);
+    for _ in 0..8 {
+        let Some(payload) = next else { return };
+        next = catch(|| drop(payload)).err();
     }
+    // Payloads all the way down: leaking the last one ends the chain.
+    std::mem::forget(next);
 }
 
 /// The sentence of a panic payload, if it is one.

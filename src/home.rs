@@ -394,13 +394,17 @@ impl Anchor {
         // SAFETY: as above.
         let this = unsafe { anchor.as_ref() };
         match this.word.peek() {
-            // SAFETY, for both: [memory]; nothing else keeps it, and its home is alive.
-            Peeked::Count(elsewhere) if this.clones.get() as isize + elsewhere == 0 => unsafe {
-                this.home.as_ref().roster.borrow_mut().remove(this.slot.get());
-                ((*this.vtable).dealloc)(anchor);
-            },
-            // All that this thread counted was one reference, which has gone just now.
-            Peeked::Orphan => unsafe { Anchor::send(anchor, false, true) },
+            Peeked::Count(elsewhere) if this.clones.get() as isize + elsewhere == 0 => {
+                // SAFETY: [memory]: nothing keeps it, and it is alive, so its home is.
+                unsafe {
+                    this.home.as_ref().roster.borrow_mut().remove(this.slot.get());
+                    ((*this.vtable).dealloc)(anchor);
+                }
+            }
+            Peeked::Orphan => {
+                // SAFETY: all that this thread counted was one reference, which has just gone.
+                unsafe { Anchor::send(anchor, false, true) };
+            }
             Peeked::Count(_) | Peeked::Posted => {}
         }
     }

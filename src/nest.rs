@@ -67,20 +67,24 @@ struct Slot {
     below: AtomicU32,
 }
 
+/// In the list, but done: not to be polled.
+const SKIP: u32 = 1 << 31;
 /// The end of a list.
-const END: u32 = u32::MAX;
+const END: u32 = SKIP - 1;
 /// Not in the list.
-const IDLE: u32 = u32::MAX - 1;
+const IDLE: u32 = SKIP - 2;
 /// Not in the list, and never again.
-const DONE: u32 = u32::MAX - 2;
+const DONE: u32 = SKIP - 3;
 
 static SLOT_WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
 static SLOT: TargetVTable = TargetVTable {
     waker: &SLOT_WAKER,
-    // SAFETY, for the three: `TargetVTable` says who calls them and with what; [block].
+    // SAFETY: `TargetVTable` says who calls them and with what, here and below; [block].
     hold: |target| unsafe { Anchor::hold(block_of(target.cast()).cast()) },
+    // SAFETY: likewise.
     release: |target| unsafe { Anchor::release(block_of(target.cast()).cast()) },
+    // SAFETY: likewise.
     wake: |target| unsafe {
         wake_by_ref(target.as_ptr().cast_const().cast());
         Anchor::release(block_of(target.cast()).cast());
@@ -102,7 +106,7 @@ static BLOCK: AnchorVTable = AnchorVTable {
 impl Nest {
     pub(crate) fn new(len: usize) -> Nest {
         let len = u32::try_from(len).ok().filter(|&len| len < DONE);
-        Nest { block: None, len: len.expect("boucle: 4 billion futures in one call"), fresh: 0 }
+        Nest { block: None, len: len.expect("boucle: 2 billion futures in one call"), fresh: 0 }
     }
 
     /// Polls the children that are ready, each once: at first all, then those that were woken.
@@ -131,16 +135,20 @@ impl Nest {
         let home = this.home();
         // Nests inside a child share the budget of the outermost.
         let inner = is_child_polled();
-        let mut budget = home.filter(|_| inner).map_or(STRIDE, |home| home.budget.get());
+        let mut budget = home.filter(|_| inner).map_or(STRIDE, |home| home.budget.get()).max(1);
         let mut left = (self.len - self.fresh) > 0 || until != END;
         while left && budget > 0 {
-            let index = if self.fresh < self.len {
+            let (index, wanted) = if self.fresh < self.len {
                 self.fresh += 1;
-                self.fresh - 1
+                (self.fresh - 1, true)
             } else {
-                this.pop()
+                // SAFETY: as above; `until` is still in the list.
+                unsafe { pop(block) }
             };
             left = self.fresh < self.len || (until != END && index != until);
+            if !wanted {
+                continue;
+            }
             budget -= 1;
             if let Some(home) = home {
                 home.budget.set(budget);
@@ -153,7 +161,8 @@ impl Nest {
         }
         drop(polling);
         note_instead(Waits::Children);
-        if self.fresh < self.len || this.first.get() != END {
+        // SAFETY: as above.
+        if self.fresh < self.len || unsafe { has_woken(block) } {
             cx.waker().wake_by_ref();
         }
     }
@@ -243,8 +252,11 @@ impl Block {
     /// The loop of the block, if it has one.
     fn home(&self) -> Option<&Home> {
         let home = self.anchor.home;
+        if home == NonNull::dangling() {
+            return None;
+        }
         // SAFETY: [outlives].
-        (home != NonNull::dangling()).then(|| unsafe { home.as_ref() })
+        Some(unsafe { home.as_ref() })
     }
 
     /// Remembers who polls.
@@ -259,19 +271,6 @@ impl Block {
             let old = lock(&self.foreign).replace(new);
             drop(old);
         }
-    }
-
-    /// Takes the first child out of the list, which is not empty.
-    fn pop(&self) -> u32 {
-        let index = self.first.get();
-        debug_assert!(index < self.len);
-        // SAFETY: [block]; the thread is the one that polls.
-        let next = unsafe { (*slot(NonNull::from(self), index).as_ptr()).next.get() };
-        self.first.set(next);
-        if next == END {
-            self.last.set(END);
-        }
-        index
     }
 }
 
@@ -302,7 +301,6 @@ unsafe fn poll_slot(
     // SAFETY: the caller says so. The waker is lent, not counted: clones count themselves.
     unsafe {
         let slot = slot(block, index);
-        (*slot.as_ptr()).next.set(IDLE);
         let raw = RawWaker::new(slot.as_ptr().cast_const().cast(), &SLOT_WAKER);
         let waker = ManuallyDrop::new(Waker::from_raw(raw));
         let outer = set_polled(slot.as_ptr().cast_const().cast());
@@ -312,7 +310,7 @@ unsafe fn poll_slot(
         let done = child(&mut Context::from_waker(&waker));
         drop(polled);
         if done {
-            unlink(block, slot);
+            retire(slot);
         }
     }
 }
@@ -324,36 +322,55 @@ fn is_child_polled() -> bool {
     !polled.is_null() && ptr::eq(unsafe { (*polled).vtable }, &raw const SLOT)
 }
 
-/// Marks a child as done; if it has woken itself meanwhile, it stays in the list and is passed
-/// over there.
+/// Marks a child as done; if it has woken itself meanwhile, it stays in the list, to be passed over
+/// there.
 ///
 /// # Safety
 /// As [`poll_slot`].
-unsafe fn unlink(block: NonNull<Block>, slot: NonNull<Slot>) {
+unsafe fn retire(slot: NonNull<Slot>) {
+    // SAFETY: the caller says so.
+    let next = unsafe { &(*slot.as_ptr()).next };
+    next.set(if next.get() == IDLE { DONE } else { next.get() | SKIP });
+}
+
+/// Takes the first child out of the list; true if it is to be polled.
+///
+/// # Safety
+/// [block], on the thread that polls; the list is not empty.
+unsafe fn pop(block: NonNull<Block>) -> (u32, bool) {
+    // SAFETY: the caller says so; indices in the list are those of slots.
+    unsafe {
+        let this = block.as_ref();
+        let index = this.first.get();
+        let link = &slot(block, index).as_ref().next;
+        let next = link.get() & !SKIP;
+        this.first.set(next);
+        if next == END {
+            this.last.set(END);
+        }
+        let wanted = link.get() & SKIP == 0;
+        link.set(if wanted { IDLE } else { DONE });
+        (index, wanted)
+    }
+}
+
+/// Whether a child waits to be polled; those that are done leave the front of the list.
+///
+/// # Safety
+/// [block], on the thread that polls.
+unsafe fn has_woken(block: NonNull<Block>) -> bool {
     // SAFETY: the caller says so.
     unsafe {
-        let (this, child) = (block.as_ref(), slot.as_ref());
-        if child.next.get() == IDLE {
-            child.next.set(DONE);
-            return;
+        loop {
+            let first = block.as_ref().first.get();
+            if first == END {
+                return false;
+            }
+            if slot(block, first).as_ref().next.get() & SKIP == 0 {
+                return true;
+            }
+            pop(block);
         }
-        // Rare: a child that wakes itself and is done. Walk the list to take it out.
-        let mut before = END;
-        let mut at = this.first.get();
-        while at != child.index {
-            before = at;
-            at = self::slot(block, at).as_ref().next.get();
-        }
-        let after = child.next.get();
-        if before == END {
-            this.first.set(after);
-        } else {
-            self::slot(block, before).as_ref().next.set(after);
-        }
-        if after == END {
-            this.last.set(before);
-        }
-        child.next.set(DONE);
     }
 }
 
@@ -373,7 +390,8 @@ unsafe fn append(block: NonNull<Block>, slot: NonNull<Slot>) -> bool {
         if last == END {
             this.first.set(child.index);
         } else {
-            self::slot(block, last).as_ref().next.set(child.index);
+            let before = &self::slot(block, last).as_ref().next;
+            before.set(child.index | before.get() & SKIP);
         }
         !this.polling.get()
     }

@@ -128,21 +128,30 @@ impl Timers {
 
     /// The earliest deadline.
     pub(crate) fn earliest(&mut self) -> Option<u64> {
-        for entry in self.staged.drain(..) {
+        let mut staged = std::mem::take(&mut self.staged);
+        for entry in staged.drain(..) {
             if entry.is_live(&mut self.slots) {
                 self.heap.push(entry);
             } else {
-                self.dead -= 1;
+                self.buried();
             }
         }
+        // Empty, but it has its memory.
+        self.staged = staged;
         loop {
             let entry = self.heap.peek()?;
             if entry.is_live(&mut self.slots) {
                 return Some(entry.deadline());
             }
             self.heap.pop();
-            self.dead -= 1;
+            self.buried();
         }
+    }
+
+    /// A dead entry has gone. Sleeps that came from other threads may share a number, so that a
+    /// dead entry equals a live one and passes for it; the count is then too low, no more.
+    fn buried(&mut self) {
+        self.dead = self.dead.saturating_sub(1);
     }
 
     /// Takes who waits for the earliest deadline, if it is not after `now`; the timer has fired.

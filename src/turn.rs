@@ -6,7 +6,7 @@
 //! bell, or, if its clock is simulated, moves the clock.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     ptr::NonNull,
     time::{Duration, Instant},
 };
@@ -26,8 +26,6 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     timers: RefCell<Timers>,
     clock: Clock,
-    /// How many sleeps have been made.
-    born: Cell<u64>,
     /// Tells loom of a core that is never freed.
     #[cfg(loom)]
     _tracked: loom::alloc::Track<()>,
@@ -57,7 +55,6 @@ impl Core {
             tasks: Tasks::new(Home::new(free), on_unobserved),
             timers: RefCell::new(Timers::new()),
             clock,
-            born: Cell::new(0),
             #[cfg(loom)]
             _tracked: loom::alloc::Track::new(()),
         });
@@ -77,14 +74,6 @@ impl Core {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    /// The number of the next sleep.
-    #[inline]
-    pub(crate) fn born(&self) -> u64 {
-        let born = self.born.get();
-        self.born.set(born + 1);
-        born
     }
 
     /// Arms a timer for whoever `wakee` is; `None` if the loop is closing.
@@ -217,7 +206,7 @@ impl Core {
         self.clock.set(until);
     }
 
-    /// Says whether the loop is idle from now on, or ready: then its host knows.
+    /// Makes the loop idle unless something is ready: a bell that has rung is answered first.
     pub(crate) fn rest(&self) {
         while self.tasks.ready.is_empty() && !self.tasks.home.bell.idle() {
             self.look();
@@ -247,12 +236,12 @@ impl Core {
                     break;
                 }
             }
-            if let Some(unobserved) = this.tasks.take_unobserved() {
-                unobserved.lament();
-            }
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
             let _ = catch(|| drop((callback, host))).map_err(discard);
+            if let Some(unobserved) = this.tasks.take_unobserved() {
+                unobserved.lament();
+            }
             // Whatever those destructors have woken has ended already.
             this.tasks.clear_ready();
             drop(entered);

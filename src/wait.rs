@@ -45,8 +45,7 @@ where
     let outer = PLACE.replace(Some(Location::caller()));
     let _restore = OnDrop(|| PLACE.set(outer));
     let tasks: Vec<JoinHandle<T>> = tasks.into_iter().map(Into::into).collect();
-    let left = tasks.len();
-    Wait { nest: Nest::new(left), tasks, left }
+    Wait { nest: Nest::new(tasks.len()), left: tasks.len(), seen: Vec::new(), tasks }
 }
 
 thread_local! {
@@ -79,6 +78,9 @@ pub struct Wait<T> {
     tasks: Vec<JoinHandle<T>>,
     nest: Nest,
     left: usize,
+    /// Which tasks are known to have ended: the nest asks again when it moves to another loop.
+    /// Empty until the first poll.
+    seen: Vec<bool>,
 }
 
 // The handles are plain pointers, and nothing is pinned.
@@ -88,14 +90,21 @@ impl<T> Future for Wait<T> {
     type Output = (TaskSet<T>, TaskSet<T>);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Wait { tasks, nest, left } = self.get_mut();
+        let Wait { tasks, nest, left, seen } = self.get_mut();
+        if seen.is_empty() {
+            // Tasks that have ended take no turn, however many they are.
+            seen.extend(tasks.iter().map(JoinHandle::is_finished));
+            *left = seen.iter().filter(|&&ended| !ended).count();
+        }
         if *left > 0 {
             nest.poll(cx, |index, cx| {
                 let ended = tasks[index].watch(cx);
-                *left -= usize::from(ended);
+                if ended && !std::mem::replace(&mut seen[index], true) {
+                    *left -= 1;
+                }
                 ended
             });
-            if *left > 0 && tasks.iter().any(|task| !task.is_finished()) {
+            if *left > 0 {
                 return Poll::Pending;
             }
         }

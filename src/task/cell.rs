@@ -123,10 +123,11 @@ unsafe fn poll<F: Future>(header: NonNull<Header>) -> bool {
         // nobody else refers to it while it is `BUSY`.
         unsafe { Pin::new_unchecked(&mut *(*content::<F>(header)).future).poll(&mut cx) }
     });
-    // SAFETY, for both: the task is `BUSY` and its poll is over.
     match polled {
         Ok(Poll::Pending) => return false,
+        // SAFETY: the task is `BUSY` and its poll is over.
         Ok(Poll::Ready(output)) => unsafe { finish::<F>(header, Ok(output)) },
+        // SAFETY: likewise.
         Err(payload) => unsafe { finish::<F>(header, Err(payload)) },
     }
     true

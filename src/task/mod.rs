@@ -47,6 +47,7 @@ mod join;
 mod name;
 mod run;
 mod state;
+mod survey;
 mod tasks;
 mod waits;
 mod waker;
@@ -55,10 +56,10 @@ pub use error::JoinError;
 pub(crate) use header::Header;
 pub use header::Id;
 pub use join::{Canceller, JoinHandle};
+pub(crate) use state::ENDED;
 pub use state::Status;
-pub(crate) use state::{ENDED, LIVE};
-pub(crate) use tasks::{OnUnobserved, Tasks, with_here};
-pub(crate) use waits::{Waits, note, note_instead};
+pub(crate) use tasks::{OnUnobserved, Tasks, Unobserved, note, note_instead, with_here};
+pub(crate) use waits::Waits;
 
 use std::{borrow::Cow, panic::Location};
 

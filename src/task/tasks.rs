@@ -14,13 +14,12 @@ use super::{
     TaskInfo,
     error::JoinError,
     header::{Header, Id},
-    state::{LIVE, NAMED, Status},
+    state::{NAMED, Status},
     waits::Waits,
-    waker,
 };
 use crate::{
     guard::{Payload, catch, discard},
-    home::{Anchor, Home, here},
+    home::{Home, here},
     ready::Ready,
 };
 
@@ -47,13 +46,20 @@ pub(crate) struct Tasks {
     unobserved: RefCell<Option<Unobserved>>,
     on_unobserved: RefCell<Option<OnUnobserved>>,
     /// The number of an anchor that had wakers when `is_stuck` last looked.
-    witness: Cell<u32>,
+    pub(super) witness: Cell<u32>,
 }
 
 /// Panics that nobody has observed: the first, and how many more there were.
 pub(crate) struct Unobserved {
     first: JoinError,
     more: usize,
+}
+
+/// Writes a line to stderr; a stderr that cannot be written to is no reason to panic in a `Drop`.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        let _ = catch(|| eprintln!($($line)*)).map_err(discard);
+    }};
 }
 
 /// Runs `f` with the loop that is entered on this thread, if there is one.
@@ -66,12 +72,26 @@ pub(crate) fn with_here<R>(f: impl FnOnce(&Tasks) -> R) -> Option<R> {
 
 /// Runs `f` with the task on the stack, if there is one.
 #[inline]
-pub(crate) fn with_running(f: impl FnOnce(&Header)) {
+fn with_running(f: impl FnOnce(&Header)) {
     with_here(|tasks| {
         if let Some(task) = tasks.running() {
             f(task);
         }
     });
+}
+
+/// Notes what the task on the stack is about to wait for, if there is one.
+#[inline]
+pub(crate) fn note(waits: Waits) {
+    with_running(|task| {
+        let new = if task.waits.get() == 0 { waits } else { Waits::Several };
+        task.waits.set(new.pack());
+    });
+}
+
+/// As [`note`], for a future whose children have noted their own waits.
+pub(crate) fn note_instead(waits: Waits) {
+    with_running(|task| task.waits.set(waits.pack()));
 }
 
 impl Tasks {
@@ -158,30 +178,6 @@ impl Tasks {
         }
     }
 
-    /// As [`Tasks::info`], for every task that has not ended, in the order of their ids.
-    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
-        let mut infos = Vec::with_capacity(self.live());
-        let mut joined = HashMap::new();
-        self.each(|header| {
-            // SAFETY: tasks in the roster are alive, and no user code runs here.
-            let task = unsafe { header.as_ref() };
-            if task.is(LIVE) {
-                infos.push((header, self.info(task)));
-                if let Some(joiner) = task.joiner() {
-                    joined.insert(joiner, task.id);
-                }
-            }
-        });
-        infos.sort_unstable_by_key(|(_, info)| info.id);
-        let resolve = |(header, mut info): (NonNull<Header>, TaskInfo)| {
-            if let (Waits::Foreign, Some(id)) = (info.waits, joined.get(&header.cast())) {
-                info.waits = Waits::Join(*id);
-            }
-            info
-        };
-        infos.into_iter().map(resolve).collect()
-    }
-
     pub(super) fn error(&self, header: &Header, payload: Option<Payload>) -> JoinError {
         JoinError::new(self.name(header), header.id, header.place, payload)
     }
@@ -189,7 +185,7 @@ impl Tasks {
     /// A panic that nobody can observe any more.
     pub(super) fn report(&self, error: JoinError) {
         if self.home.is_gone() {
-            eprintln!("boucle: {error}, and its handle was dropped unread after its loop");
+            say!("boucle: {error}, and its handle was dropped unread after its loop");
             return drop_error(error);
         }
         let callback = self.on_unobserved.borrow().clone();
@@ -222,51 +218,13 @@ impl Tasks {
     pub(crate) fn take_callback(&self) -> Option<OnUnobserved> {
         self.on_unobserved.borrow_mut().take()
     }
-
-    /// Runs `f` for every task in memory, ended ones too.
-    pub(crate) fn each(&self, mut f: impl FnMut(NonNull<Header>)) {
-        for index in 0..self.home.span() {
-            if let Some(header) = self.task(index) {
-                f(header);
-            }
-        }
-    }
-
-    pub(super) fn task(&self, index: u32) -> Option<NonNull<Header>> {
-        let anchor = self.home.anchor(index)?;
-        waker::is_task(anchor).then(|| anchor.cast())
-    }
-
-    /// Whether nothing outside this loop can ever wake a task of it: no std waker exists, of a
-    /// task that has not ended or of a gather's child, and none is on its way.
-    ///
-    /// The answer does not go stale: where no waker exists, none can be cloned. O(tasks), and O(1)
-    /// while the same task has a waker out.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let awake = |index: u32| {
-            self.home.anchor(index).is_some_and(|anchor| {
-                // SAFETY: anchors in the roster are alive, and this is home.
-                unsafe { anchor.as_ref().flags.get() & LIVE != 0 && Anchor::has_wakers(anchor) }
-            })
-        };
-        if awake(self.witness.get()) {
-            return false;
-        }
-        match (0..self.home.span()).find(|&index| awake(index)) {
-            Some(witness) => {
-                self.witness.set(witness);
-                false
-            }
-            None => true,
-        }
-    }
 }
 
 impl Unobserved {
     /// Goes on with the first panic; the others are counted on stderr.
     pub(crate) fn resume(self) -> ! {
         if self.more > 0 {
-            eprintln!("boucle: {} more panics in tasks were not observed", self.more);
+            say!("boucle: {} more panics in tasks were not observed", self.more);
         }
         std::panic::resume_unwind(self.first.into_panic())
     }
@@ -274,7 +232,7 @@ impl Unobserved {
     /// Says on stderr what will never be resumed.
     pub(crate) fn lament(self) {
         let Unobserved { first, more } = self;
-        eprintln!("boucle: {first}, and nobody observed it ({more} more like it)");
+        say!("boucle: {first}, and nobody observed it ({more} more like it)");
         drop_error(first);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{Id, tasks::with_running};
+use super::header::Id;
 
 /// What kept a task from going on at its last poll.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Waits {
 }
 
 impl Waits {
-    fn pack(self) -> usize {
+    pub(super) fn pack(self) -> usize {
         match self {
             Waits::Foreign => 0,
             Waits::Join(_) => unreachable!("joins are found by their joiner"),
@@ -42,20 +42,6 @@ impl Waits {
             _ => Waits::Several,
         }
     }
-}
-
-/// Notes what the task on the stack is about to wait for, if there is one.
-#[inline]
-pub(crate) fn note(waits: Waits) {
-    with_running(|task| {
-        let new = if task.waits.get() == 0 { waits } else { Waits::Several };
-        task.waits.set(new.pack());
-    });
-}
-
-/// As [`note`], for a future whose children have noted their own waits.
-pub(crate) fn note_instead(waits: Waits) {
-    with_running(|task| task.waits.set(waits.pack()));
 }
 
 impl fmt::Display for Waits {

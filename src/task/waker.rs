@@ -17,9 +17,11 @@ pub(super) static WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_
 
 pub(super) const TARGET: TargetVTable = TargetVTable {
     waker: &WAKER,
-    // SAFETY, for the three: `TargetVTable` says who calls them and with what.
+    // SAFETY: `TargetVTable` says who calls them and with what, here and below.
     hold: |target| unsafe { Anchor::hold(target.cast()) },
+    // SAFETY: likewise.
     release: |target| unsafe { Anchor::release(target.cast()) },
+    // SAFETY: likewise.
     wake: |target| unsafe {
         wake_by_ref(target.as_ptr().cast_const().cast());
         Anchor::release(target.cast());

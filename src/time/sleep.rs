@@ -1,6 +1,7 @@
 //! `sleep`: one timer.
 
 use std::{
+    cell::Cell,
     fmt,
     pin::Pin,
     ptr::NonNull,
@@ -95,6 +96,11 @@ enum Stage {
     Done,
 }
 
+thread_local! {
+    /// The number of the next sleep that is made on this thread, in whatever loop or outside.
+    static BORN: Cell<u64> = const { Cell::new(0) };
+}
+
 // SAFETY: the pointer is followed on the loop's own thread only, but for leaving a letter, which
 // any thread may do; the rest is plain data.
 unsafe impl Send for Sleep {}
@@ -104,12 +110,13 @@ unsafe impl Sync for Sleep {}
 impl Sleep {
     #[inline]
     fn new(start: impl Fn(&Clock) -> (u64, Stage)) -> Sleep {
-        let make = |clock: &Clock, born| {
+        let make = |clock: &Clock| {
             let (deadline, stage) = start(clock);
+            let born = BORN.get();
+            BORN.set(born + 1);
             Sleep { deadline, born, clock: clock.id(), stage }
         };
-        let here = with_core(|core| make(core.clock(), core.born()));
-        here.unwrap_or_else(|| make(&Clock::real(), 0))
+        with_core(|core| make(core.clock())).unwrap_or_else(|| make(&Clock::real()))
     }
 
     /// When it ends.
@@ -122,7 +129,9 @@ impl Sleep {
             return Err(OTHER_CLOCK);
         }
         // A deadline that has passed since it was made fires when the loop next looks.
-        if let Some(key) = core.arm(self.deadline, self.born, Wakee::of(cx)) {
+        // Nor is it younger than all of this thread, wherever it was made.
+        let born = self.born.min(BORN.get());
+        if let Some(key) = core.arm(self.deadline, born, Wakee::of(cx)) {
             self.stage = Stage::Armed(core.tasks.home.this(), key);
         }
         Ok(false)

@@ -144,7 +144,12 @@ static HOOK: RawWakerVTable = RawWakerVTable::new(
         (hook.1)(Act::Clone);
         RawWaker::new(Rc::into_raw(Rc::clone(&hook)).cast(), &HOOK)
     },
-    |data| (hook_of(data).1)(Act::Wake),
+    // A wake by value is the end of the waker too.
+    |data| {
+        let hook = hook_of(data);
+        (hook.1)(Act::Wake);
+        (hook.1)(Act::Drop);
+    },
     |data| (std::mem::ManuallyDrop::new(hook_of(data)).1)(Act::Wake),
     |data| (hook_of(data).1)(Act::Drop),
 );

@@ -1,0 +1,70 @@
+//! A look at all tasks of a loop: who is there, who waits for whom, whether anybody can be woken.
+
+use std::{collections::HashMap, ptr::NonNull};
+
+use super::{TaskInfo, header::Header, state::LIVE, tasks::Tasks, waits::Waits, waker};
+use crate::home::Anchor;
+
+impl Tasks {
+    /// As [`Tasks::info`], for every task that has not ended, in the order of their ids.
+    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
+        let mut infos = Vec::with_capacity(self.live());
+        let mut joined = HashMap::new();
+        self.each(|header| {
+            // SAFETY: tasks in the roster are alive, and no user code runs here.
+            let task = unsafe { header.as_ref() };
+            if task.is(LIVE) {
+                infos.push((header, self.info(task)));
+                if let Some(joiner) = task.joiner() {
+                    joined.insert(joiner, task.id);
+                }
+            }
+        });
+        infos.sort_unstable_by_key(|(_, info)| info.id);
+        let resolve = |(header, mut info): (NonNull<Header>, TaskInfo)| {
+            if let (Waits::Foreign, Some(id)) = (info.waits, joined.get(&header.cast())) {
+                info.waits = Waits::Join(*id);
+            }
+            info
+        };
+        infos.into_iter().map(resolve).collect()
+    }
+
+    /// Runs `f` for every task in memory, ended ones too.
+    pub(crate) fn each(&self, mut f: impl FnMut(NonNull<Header>)) {
+        for index in 0..self.home.span() {
+            if let Some(header) = self.task(index) {
+                f(header);
+            }
+        }
+    }
+
+    pub(super) fn task(&self, index: u32) -> Option<NonNull<Header>> {
+        let anchor = self.home.anchor(index)?;
+        waker::is_task(anchor).then(|| anchor.cast())
+    }
+
+    /// Whether nothing outside this loop can ever wake a task of it: no std waker exists, of a
+    /// task that has not ended or of a gather's child, and none is on its way.
+    ///
+    /// The answer does not go stale: where no waker exists, none can be cloned. O(tasks), and O(1)
+    /// while the same task has a waker out.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let awake = |index: u32| {
+            self.home.anchor(index).is_some_and(|anchor| {
+                // SAFETY: anchors in the roster are alive, and this is home.
+                unsafe { anchor.as_ref().flags.get() & LIVE != 0 && Anchor::has_wakers(anchor) }
+            })
+        };
+        if awake(self.witness.get()) {
+            return false;
+        }
+        match (0..self.home.span()).find(|&index| awake(index)) {
+            Some(witness) => {
+                self.witness.set(witness);
+                false
+            }
+            None => true,
+        }
+    }
+}
