@@ -145,6 +145,12 @@ impl Word {
         count(old) == 0
     }
 
+    /// Brings the count to its limit.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn fill(&self) {
+        self.0.store(((LIMIT + 1) as usize) << SHIFT, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_orphan(&self) -> bool {
         // Ordering: Relaxed; the bit never clears, and whoever acts on it does so in `send`.
         self.0.load(Ordering::Relaxed) & ORPHAN != 0

@@ -553,3 +553,6 @@ impl Anchor {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
