@@ -464,7 +464,8 @@ fn two_loops() {
                 if let Some(waker) = waker.take() {
                     *lends.lock().expect("whole") = Some(cx.waker().clone());
                     pongs.raise();
-                    waker.wake();
+                    waker.wake_by_ref();
+                    drop(waker);
                 }
                 up(cx)
             }));
@@ -473,7 +474,10 @@ fn two_loops() {
             lend([elsewhere], until(&pong, 1)).await;
             let waker = lent.lock().expect("whole").take();
             ping.raise();
-            waker.expect("it was lent").wake();
+            let waker: Waker = waker.expect("it was lent");
+            waker.wake_by_ref();
+            // At home, but not in the loop that the waker belongs to.
+            drop(waker);
         });
     });
 }
