@@ -9,10 +9,10 @@ use std::{
 
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, measurement::WallTime};
 
-pub type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Short measurements, so that a whole `cargo bench` takes a few minutes.
-pub fn short() -> Criterion {
+pub(crate) fn short() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
@@ -21,12 +21,12 @@ pub fn short() -> Criterion {
 
 /// The benches that follow in this group do `ops` operations an iteration: `thrpt` is the figure
 /// to compare.
-pub fn of(group: &mut BenchmarkGroup<'_, WallTime>, ops: usize) {
+pub(crate) fn of(group: &mut BenchmarkGroup<'_, WallTime>, ops: usize) {
     group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(ops as u64));
 }
 
 /// Polls the futures in turn, `polls` times or until all are done.
-pub fn round_robin<T>(queue: &mut VecDeque<Boxed<T>>, polls: usize) {
+pub(crate) fn round_robin<T>(queue: &mut VecDeque<Boxed<T>>, polls: usize) {
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..polls {
         let Some(mut future) = queue.pop_front() else { return };
