@@ -1,5 +1,8 @@
 //! The bare limit: boxed futures polled by hand with a waker that does nothing.
 
+// Each bench uses a part of it.
+#![allow(dead_code)]
+
 use std::{
     collections::VecDeque,
     pin::Pin,
