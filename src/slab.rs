@@ -27,10 +27,10 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         let index = self.vacant;
         if let Some(entry) = self.entries.get_mut(index as usize) {
-            if let Entry::Vacant(next) = *entry {
-                self.vacant = next;
+            match std::mem::replace(entry, Entry::Occupied(value)) {
+                Entry::Vacant(next) => self.vacant = next,
+                Entry::Occupied(_) => unreachable!("the list of vacancies holds vacant entries"),
             }
-            *entry = Entry::Occupied(value);
             self.len += 1;
             return index;
         }

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     fmt,
     pin::Pin,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -45,11 +45,11 @@ pub fn now() -> Instant {
 ///
 /// boucle::block_on(boucle::sleep(Duration::from_millis(1)));
 /// ```
+#[inline]
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep::new(|clock| match clock::nanos(duration) {
-        0 => (clock.nanos(), Stage::Due),
-        nanos => (clock.nanos().saturating_add(nanos), Stage::New),
-    })
+    let (now, clock) = time();
+    let nanos = clock::nanos(duration);
+    Sleep::new(now.saturating_add(nanos), clock, nanos == 0)
 }
 
 /// Waits until a point in time on the clock of the loop, or on the real clock if it is made
@@ -67,10 +67,17 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// });
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep::new(|clock| {
-        let deadline = clock::since_epoch(deadline);
-        (deadline, if deadline <= clock.nanos() { Stage::Due } else { Stage::New })
-    })
+    let (now, clock) = time();
+    let deadline = clock::since_epoch(deadline);
+    Sleep::new(deadline, clock, deadline <= now)
+}
+
+/// The nanoseconds on the clock of the current loop, or on the real one, and which it is.
+fn time() -> (u64, ClockId) {
+    match with_core(|core| (core.clock().nanos(), core.clock().id())) {
+        Some(time) => time,
+        None => (Clock::real().nanos(), ClockId::REAL),
+    }
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -109,14 +116,10 @@ unsafe impl Sync for Sleep {}
 
 impl Sleep {
     #[inline]
-    fn new(start: impl Fn(&Clock) -> (u64, Stage)) -> Sleep {
-        let make = |clock: &Clock| {
-            let (deadline, stage) = start(clock);
-            let born = BORN.get();
-            BORN.set(born + 1);
-            Sleep { deadline, born, clock: clock.id(), stage }
-        };
-        with_core(|core| make(core.clock())).unwrap_or_else(|| make(&Clock::real()))
+    fn new(deadline: u64, clock: ClockId, due: bool) -> Sleep {
+        let born = BORN.get();
+        BORN.set(born + 1);
+        Sleep { deadline, born, clock, stage: if due { Stage::Due } else { Stage::New } }
     }
 
     /// When it ends.
@@ -124,17 +127,18 @@ impl Sleep {
         clock::instant(self.deadline)
     }
 
-    fn start(&mut self, core: &Core, cx: &Context<'_>) -> Result<bool, &'static str> {
+    #[inline]
+    fn start(&mut self, core: &Core, cx: &Context<'_>) -> Polled {
         if self.clock != core.clock().id() {
-            return Err(OTHER_CLOCK);
+            return Polled::OtherClock;
         }
-        // A deadline that has passed since it was made fires when the loop next looks.
-        // Nor is it younger than all of this thread, wherever it was made.
+        // A deadline that has passed since it was made fires when the loop next looks. Nor is a
+        // sleep younger than all of this thread, wherever it was made.
         let born = self.born.min(BORN.get());
         if let Some(key) = core.arm(self.deadline, born, Wakee::of(cx)) {
             self.stage = Stage::Armed(core.tasks.home.this(), key);
         }
-        Ok(false)
+        Polled::Pending
     }
 
     /// Whether the loop that armed the timer is gone.
@@ -147,24 +151,41 @@ impl Sleep {
     }
 
     /// Gives the timer up, on whatever thread.
+    #[inline]
     fn disarm(&mut self) {
-        let Stage::Armed(home, key) = std::mem::replace(&mut self.stage, Stage::Done) else {
-            return;
-        };
-        if std::ptr::eq(here(), home.as_ptr()) {
-            with_core(|core| core.disarm(key));
-            return;
-        }
-        // SAFETY: [armed] keeps the loop's memory until the letter is posted. If it cannot be,
-        // the loop is gone, and with it went a reference to this timer, given back here.
-        unsafe {
-            let home_ref = HomeRef::new(home);
-            let Key { slot, generation } = key;
-            if !home_ref.post(Letter::Timer { slot, generation }) {
-                Home::release(home);
+        if let Stage::Armed(home, key) = self.stage {
+            self.stage = Stage::Done;
+            if ptr::eq(here(), home.as_ptr()) {
+                with_core(|core| core.disarm(key));
+            } else {
+                // SAFETY: [armed], and the stage is left here.
+                unsafe { disarm_elsewhere(home, key) };
             }
         }
     }
+}
+
+/// # Safety
+/// [armed]; the timer is given up.
+#[cold]
+unsafe fn disarm_elsewhere(home: NonNull<Home>, key: Key) {
+    // SAFETY: [armed] keeps the loop's memory until the letter is posted. If it cannot be, the
+    // loop is gone, and with it went a reference to this timer, given back here.
+    unsafe {
+        let home_ref = HomeRef::new(home);
+        let Key { slot, generation } = key;
+        if !home_ref.post(Letter::Timer { slot, generation }) {
+            Home::release(home);
+        }
+    }
+}
+
+/// What a poll has come to.
+enum Polled {
+    Ready,
+    Pending,
+    OtherClock,
+    Gone,
 }
 
 impl Future for Sleep {
@@ -174,31 +195,33 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let polled = with_core(|core| match this.stage {
-            Stage::Done => Ok(true),
+            Stage::New => this.start(core, cx),
             Stage::Armed(home, key) if home == core.tasks.home.this() => {
-                let fired = core.has_fired(key, cx);
-                if fired {
+                if core.has_fired(key, cx) {
                     this.disarm();
+                    Polled::Ready
+                } else {
+                    Polled::Pending
                 }
-                Ok(fired)
             }
-            Stage::Armed(..) if this.is_orphan() => Err(GONE),
+            Stage::Armed(..) if this.is_orphan() => Polled::Gone,
             Stage::Armed(..) => {
                 this.disarm();
                 this.start(core, cx)
             }
-            Stage::New => this.start(core, cx),
             Stage::Due => {
                 this.stage = Stage::Done;
                 cx.waker().wake_by_ref();
-                Ok(false)
+                Polled::Pending
             }
+            Stage::Done => Polled::Ready,
         });
         // Panics here and not in the closure, so that they name the line of the `.await`.
         match polled {
-            Some(Ok(true)) => Poll::Ready(()),
-            Some(Ok(false)) => Poll::Pending,
-            Some(Err(reason)) => panic!("{reason}"),
+            Some(Polled::Ready) => Poll::Ready(()),
+            Some(Polled::Pending) => Poll::Pending,
+            Some(Polled::OtherClock) => panic!("{OTHER_CLOCK}"),
+            Some(Polled::Gone) => panic!("{GONE}"),
             None if this.is_orphan() => panic!("{GONE}"),
             None => panic!("{NOWHERE}"),
         }
@@ -216,9 +239,7 @@ const NOWHERE: &str = "a `Sleep` polled outside a loop: no boucle loop runs on t
 impl Drop for Sleep {
     #[inline]
     fn drop(&mut self) {
-        if let Stage::Armed(..) = self.stage {
-            self.disarm();
-        }
+        self.disarm();
     }
 }
 
