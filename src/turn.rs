@@ -86,6 +86,7 @@ impl Core {
     }
 
     /// Looks at a timer; if it has not fired, whoever is polled with `cx` is woken when it does.
+    #[inline(never)]
     pub(crate) fn has_fired(&self, key: Key, cx: &std::task::Context<'_>) -> bool {
         let mut timers = self.timers.borrow_mut();
         let Some(slot) = timers.wakee(key) else { return true };

@@ -53,6 +53,7 @@ pub(crate) fn set_polled(target: *const Target) -> *const Target {
 }
 
 /// What is being polled on this thread, or null.
+#[inline]
 pub(crate) fn polled() -> *const Target {
     POLLED.with(Cell::get)
 }

@@ -142,6 +142,7 @@ impl Sleep {
     }
 
     /// Whether the loop that armed the timer is gone.
+    #[cold]
     fn is_orphan(&self) -> bool {
         match self.stage {
             // SAFETY: [armed].
