@@ -58,10 +58,45 @@ fn main() {
         println!("| {name} | {per_op} | {goal} | {shown} |");
         grown |= gate != 0 && per_op > gate;
     }
+    if let Some(bytes) = resident() {
+        println!(
+            "\nresident bytes per idle task with a 64-byte future, 1M tasks: {bytes} (168 to reach)"
+        );
+        grown |= bytes > 168;
+    }
     if check && grown {
         println!("a count is over its gate: make it smaller, or raise the gate and say why");
         std::process::exit(1);
     }
+}
+
+/// A future of 64 bytes that waits for ever.
+fn idle(data: [usize; 7]) -> impl Future<Output = ()> {
+    let mut polled = false;
+    std::future::poll_fn(move |_| {
+        polled |= black_box(data)[0] == 0;
+        Poll::Pending
+    })
+}
+
+/// How much resident memory each of a million waiting tasks takes, where the system tells.
+fn resident() -> Option<usize> {
+    const TASKS: usize = 1_000_000;
+    let pages = || -> Option<usize> {
+        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+        statm.split_whitespace().nth(1)?.parse().ok()
+    };
+    let l = boucle::Loop::new();
+    let before = pages()?;
+    for i in 0..TASKS {
+        let future = idle([i; 7]);
+        assert_eq!(size_of_val(&future), 64);
+        drop(l.spawn(future));
+    }
+    l.run_until_stalled();
+    let bytes = (pages()? - before) * 4096;
+    println!("\n{bytes} bytes for {TASKS} idle tasks");
+    Some(bytes / TASKS)
 }
 
 /// The instructions of one run, read from callgrind's summary.
