@@ -163,11 +163,12 @@ impl Timers {
         self.slots.get_mut(entry.slot())?.wakee.take()
     }
 
-    /// Takes anybody who waits, in no particular order.
-    pub(crate) fn take_any(&mut self) -> Option<Wakee> {
-        let wakee = self.slots.iter_mut().find_map(|(_, slot)| slot.wakee.take());
-        self.dead += usize::from(wakee.is_some());
-        wakee
+    /// Takes everybody who waits, in no particular order; their timers will never fire.
+    pub(crate) fn take_all(&mut self) -> Vec<Wakee> {
+        let all: Vec<Wakee> =
+            self.slots.iter_mut().filter_map(|(_, slot)| slot.wakee.take()).collect();
+        self.dead += all.len();
+        all
     }
 
     /// Sweeps the dead entries out.

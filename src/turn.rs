@@ -231,12 +231,8 @@ impl Core {
             let this = core.as_ref();
             let entered = Entered::new(core.cast());
             this.drop_tasks();
-            loop {
-                let wakee = this.timers.borrow_mut().take_any();
-                if wakee.is_none() {
-                    break;
-                }
-            }
+            let wakees = this.timers.borrow_mut().take_all();
+            drop(wakees);
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
             let _ = catch(|| drop((callback, host))).map_err(discard);
