@@ -70,15 +70,6 @@ fn main() {
     }
 }
 
-/// A future of 64 bytes that waits for ever.
-fn idle(data: [usize; 7]) -> impl Future<Output = ()> {
-    let mut polled = false;
-    std::future::poll_fn(move |_| {
-        polled |= black_box(data)[0] == 0;
-        Poll::Pending
-    })
-}
-
 /// How much resident memory each of a million waiting tasks takes, where the system tells.
 fn resident() -> Option<usize> {
     const TASKS: usize = 1_000_000;
@@ -89,7 +80,11 @@ fn resident() -> Option<usize> {
     let l = boucle::Loop::new();
     let before = pages()?;
     for i in 0..TASKS {
-        let future = idle([i; 7]);
+        let data = [i; 7];
+        let future = async move {
+            std::future::pending::<()>().await;
+            black_box(&data);
+        };
         assert_eq!(size_of_val(&future), 64);
         drop(l.spawn(future));
     }
