@@ -215,13 +215,17 @@ impl Block {
     fn create(home: NonNull<Home>, len: u32) -> NonNull<Block> {
         let vtable = &raw const BLOCK;
         let orphan = home == NonNull::dangling();
-        let anchor = if orphan { Anchor::orphan(vtable) } else { Anchor::new(vtable, home, LIVE) };
         let layout = Block::layout(len);
         // SAFETY: a block is never of size zero; everything is written before it is read; this is
         // the home's thread, since it is entered here.
         unsafe {
             let Some(block) = NonNull::new(alloc(layout).cast::<Block>()) else {
                 handle_alloc_error(layout)
+            };
+            let anchor = if orphan {
+                Anchor::orphan(vtable)
+            } else {
+                Anchor::new(vtable, home, home.as_ref().enroll(block.cast()), LIVE)
             };
             block.write(Block {
                 anchor,
@@ -241,9 +245,6 @@ impl Block {
                     posted: AtomicU32::new(0),
                     below: AtomicU32::new(END),
                 });
-            }
-            if !orphan {
-                Anchor::enroll(block.cast());
             }
             block
         }

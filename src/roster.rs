@@ -24,12 +24,17 @@ impl<T> Roster<T> {
     pub(crate) fn insert(&mut self, entry: NonNull<T>) -> u32 {
         self.len += 1;
         let index = self.vacant;
-        if index != NONE {
-            let place = &mut self.entries[index as usize];
+        // `NONE` is past the end.
+        if let Some(place) = self.entries.get_mut(index as usize) {
             self.vacant = (place.addr() >> 1) as u32;
             *place = entry.as_ptr();
             return index;
         }
+        self.append(entry)
+    }
+
+    #[inline(never)]
+    fn append(&mut self, entry: NonNull<T>) -> u32 {
         assert!(self.entries.len() < NONE as usize, "boucle: 2 billion tasks in one loop");
         self.entries.push(entry.as_ptr());
         (self.entries.len() - 1) as u32
@@ -39,13 +44,18 @@ impl<T> Roster<T> {
     pub(crate) fn remove(&mut self, index: u32) {
         self.len -= 1;
         if self.len == 0 && self.entries.len() > 1024 {
-            // A burst is over: give its memory back.
-            self.entries = Vec::new();
-            self.vacant = NONE;
-            return;
+            return self.burst_over();
         }
         self.entries[index as usize] = ptr::without_provenance_mut((self.vacant as usize) << 1 | 1);
         self.vacant = index;
+    }
+
+    /// Gives the memory of a burst back, now that nobody is there.
+    #[cold]
+    #[inline(never)]
+    fn burst_over(&mut self) {
+        self.entries = Vec::new();
+        self.vacant = NONE;
     }
 
     /// How many indices have ever been given out: the bound for [`Roster::get`].

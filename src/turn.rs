@@ -142,12 +142,11 @@ impl Core {
     pub(crate) unsafe fn run_ready(&self, task: Option<&Header>) -> bool {
         let countdown = &self.tasks.home.countdown;
         loop {
-            countdown.set(STRIDE as i32);
+            countdown.set(STRIDE as i32 - 1);
             // SAFETY: the caller says so. The end of `main` stops the countdown.
             while unsafe { self.tasks.run_one() } {
-                let left = countdown.get() - 1;
-                countdown.set(left);
-                if left <= 0 {
+                countdown.set(countdown.get() - 1);
+                if countdown.get() < 0 {
                     break;
                 }
             }

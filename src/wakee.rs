@@ -68,12 +68,6 @@ impl Wakee {
     /// held; any other waker is cloned into a box.
     #[inline]
     pub(crate) fn of(cx: &Context<'_>) -> Wakee {
-        Wakee::own(cx).unwrap_or_else(|| Wakee::foreign(cx.waker()))
-    }
-
-    /// As [`Wakee::of`], if the waker is our own.
-    #[inline]
-    pub(crate) fn own(cx: &Context<'_>) -> Option<Wakee> {
         let waker = cx.waker();
         let polled = NonNull::new(polled().cast_mut());
         if let Some(target) = polled.filter(|target| ptr::eq(waker.data(), target.as_ptr().cast()))
@@ -85,10 +79,10 @@ impl Wakee {
             if ptr::eq(waker.vtable(), vtable.waker) {
                 // SAFETY: [polled]; polling happens on the thread of the target's loop.
                 unsafe { (vtable.hold)(target) };
-                return Some(Wakee(target));
+                return Wakee(target);
             }
         }
-        None
+        Wakee::foreign(waker)
     }
 
     #[cold]
@@ -118,6 +112,20 @@ impl Wakee {
         let target = self.into_raw();
         // SAFETY: a wakee keeps its target's memory, and is `!Send`; the call takes its hold over.
         unsafe { ((*(*target).vtable).wake)(NonNull::new_unchecked(target)) }
+    }
+
+    /// The target whose std wakers have this vtable, with the hold on it; or the wakee again.
+    #[inline]
+    pub(crate) fn into_target(
+        self,
+        waker: &'static RawWakerVTable,
+    ) -> Result<NonNull<Target>, Wakee> {
+        // SAFETY: a wakee keeps its target's memory; vtables are statics.
+        if ptr::eq(unsafe { (*(*self.0.as_ptr()).vtable).waker }, waker) {
+            Ok(std::mem::ManuallyDrop::new(self).0)
+        } else {
+            Err(self)
+        }
     }
 
     /// Gives the reference away as a pointer, to be given back by [`Wakee::from_raw`].

@@ -118,6 +118,13 @@ impl Word {
         Collected { clones: count(old) as i32, wake: old & WAKE != 0 }
     }
 
+    /// Whether no other thread has ever used this word since home last collected it.
+    #[inline]
+    pub(crate) fn is_untouched(&self) -> bool {
+        // Ordering: as in `peek`.
+        self.0.load(Ordering::Acquire) == 0
+    }
+
     /// Home looks without taking.
     #[inline]
     pub(crate) fn peek(&self) -> Peeked {

@@ -7,9 +7,9 @@
 //!
 //! | field of `Anchor` | home | elsewhere |
 //! |---|---|---|
-//! | `vtable`, `home` | read | read |
+//! | `vtable`, `home`, `slot` | read | read |
 //! | `word` | reads, collects | counts, wakes |
-//! | `held`, `clones`, `slot`, `flags` | reads and writes | never |
+//! | `held`, `clones`, `flags` | reads and writes | never |
 //!
 //! `[memory]` invariant: the memory of an anchor stays while at least one of these holds:
 //! a flag in [`KEEP`] is set; `held > 0`; `clones` and the count in `word` differ from zero in
@@ -24,7 +24,7 @@
 //! since the moment a letter is posted its anchor and the loop may go.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, UnsafeCell},
     ptr::{self, NonNull},
 };
 
@@ -45,6 +45,9 @@ pub(crate) const STRIDE: u32 = 64;
 /// for [`LIVE`].
 pub(crate) const KEEP: u32 = 0b1111;
 
+/// The slot of an anchor that is in no roster.
+const NOWHERE: u32 = u32::MAX;
+
 /// The anchor's owner is there: waking it means something.
 pub(crate) const LIVE: u32 = 1 << 0;
 
@@ -58,7 +61,8 @@ pub(crate) struct Home {
     inbox: Inbox<Letter>,
     /// The vector that the inbox's letters are exchanged with.
     read: Cell<Vec<Letter>>,
-    roster: RefCell<Roster<Anchor>>,
+    /// Reached through [`Home::with_roster`] alone.
+    roster: UnsafeCell<Roster<Anchor>>,
     gone: Cell<bool>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i32>,
@@ -75,7 +79,8 @@ pub(crate) struct Anchor {
     held: Cell<u32>,
     /// Wakers cloned at home less wakers dropped at home.
     clones: Cell<i32>,
-    slot: Cell<u32>,
+    /// Where it is in its home's roster.
+    slot: u32,
     pub(crate) flags: Cell<u32>,
 }
 
@@ -197,7 +202,7 @@ impl Home {
             bell: Bell::new(),
             inbox: Inbox::new(),
             read: Cell::new(Vec::new()),
-            roster: RefCell::new(Roster::new()),
+            roster: UnsafeCell::new(Roster::new()),
             gone: Cell::new(false),
             countdown: Cell::new(0),
             budget: Cell::new(0),
@@ -264,13 +269,31 @@ impl Home {
         self.gone.get()
     }
 
+    /// Home's thread only, as all of a home that is not made for several.
+    #[inline]
+    fn with_roster<R>(&self, f: impl FnOnce(&mut Roster<Anchor>) -> R) -> R {
+        // SAFETY: the callers are in this file, and what they do is to call one method of the
+        // roster; those call nothing that could come back here.
+        f(unsafe { &mut *self.roster.get() })
+    }
+
+    /// Enters an anchor in the roster and returns its slot there.
+    ///
+    /// # Safety
+    /// Home's thread only. `anchor` covers its whole allocation, and the caller makes it an anchor
+    /// of this home with this slot before anything else happens.
+    #[inline]
+    pub(crate) unsafe fn enroll(&self, anchor: NonNull<Anchor>) -> u32 {
+        self.with_roster(|roster| roster.insert(anchor))
+    }
+
     pub(crate) fn span(&self) -> u32 {
-        self.roster.borrow().span()
+        self.with_roster(|roster| roster.span())
     }
 
     /// The anchor with this number, if it is in use.
     pub(crate) fn anchor(&self, index: u32) -> Option<NonNull<Anchor>> {
-        self.roster.borrow().get(index)
+        self.with_roster(|roster| roster.get(index))
     }
 
     /// The loop is gone: from here on the anchors that are left belong to whoever refers to them.
@@ -312,32 +335,24 @@ impl Anchor {
     /// The anchor of memory that has no loop: every reference counts in the word. It is `LIVE`.
     pub(crate) fn orphan(vtable: *const AnchorVTable) -> Anchor {
         let word = Word::orphan(1);
-        Anchor { word, ..Anchor::new(vtable, NonNull::dangling(), LIVE) }
+        Anchor { word, ..Anchor::new(vtable, NonNull::dangling(), NOWHERE, LIVE) }
     }
 
     #[inline]
-    pub(crate) fn new(vtable: *const AnchorVTable, home: NonNull<Home>, flags: u32) -> Anchor {
+    pub(crate) fn new(
+        vtable: *const AnchorVTable,
+        home: NonNull<Home>,
+        slot: u32,
+        flags: u32,
+    ) -> Anchor {
         Anchor {
             vtable,
             home,
             word: Word::new(),
             held: Cell::new(0),
             clones: Cell::new(0),
-            slot: Cell::new(u32::MAX),
+            slot,
             flags: Cell::new(flags),
-        }
-    }
-
-    /// Enters the anchor in its home's roster.
-    ///
-    /// # Safety
-    /// Home only; the anchor is alive, and `anchor` covers its whole allocation.
-    #[inline]
-    pub(crate) unsafe fn enroll(anchor: NonNull<Anchor>) {
-        // SAFETY: the caller says so; [outlives].
-        unsafe {
-            let home = (*anchor.as_ptr()).home.as_ref();
-            (*anchor.as_ptr()).slot.set(home.roster.borrow_mut().insert(anchor));
         }
     }
 
@@ -393,19 +408,33 @@ impl Anchor {
     unsafe fn settle_unkept(anchor: NonNull<Anchor>) {
         // SAFETY: as above.
         let this = unsafe { anchor.as_ref() };
+        if this.clones.get() == 0 && this.word.is_untouched() {
+            // SAFETY: [memory]: nothing keeps it, and it is alive, so its home is.
+            return unsafe { Anchor::free(anchor) };
+        }
         match this.word.peek() {
             Peeked::Count(elsewhere) if this.clones.get() as isize + elsewhere == 0 => {
-                // SAFETY: [memory]: nothing keeps it, and it is alive, so its home is.
-                unsafe {
-                    this.home.as_ref().roster.borrow_mut().remove(this.slot.get());
-                    ((*this.vtable).dealloc)(anchor);
-                }
+                // SAFETY: likewise.
+                unsafe { Anchor::free(anchor) };
             }
             Peeked::Orphan => {
                 // SAFETY: all that this thread counted was one reference, which has just gone.
                 unsafe { Anchor::send(anchor, false, true) };
             }
             Peeked::Count(_) | Peeked::Posted => {}
+        }
+    }
+
+    /// # Safety
+    /// Home only; nothing keeps the anchor.
+    #[inline]
+    unsafe fn free(anchor: NonNull<Anchor>) {
+        // SAFETY: it is alive until now, and so is its home, by [outlives].
+        unsafe {
+            let this = anchor.as_ref();
+            let slot = this.slot;
+            this.home.as_ref().with_roster(|roster| roster.remove(slot));
+            ((*this.vtable).dealloc)(anchor);
         }
     }
 

@@ -36,7 +36,7 @@ fn t07_refcount_overflow_aborts() {
 fn overflow(prepare: impl FnOnce(&Anchor)) {
     let mut home = Home::new(|_| unreachable!("it is on the stack"));
     let home = NonNull::from(&mut home);
-    let mut anchor = Anchor::new(ptr::null(), home, LIVE);
+    let mut anchor = Anchor::new(ptr::null(), home, NOWHERE, LIVE);
     let anchor = NonNull::from(&mut anchor);
     // SAFETY: both are alive until the process aborts.
     unsafe {

@@ -87,17 +87,17 @@ pub(super) unsafe fn spawn<F: Future>(
         };
         let vtable: *const TaskVTable = if main { VTable::<F>::MAIN } else { VTable::<F>::TASK };
         let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
+        let slot = tasks.home.enroll(cell.cast());
+        tasks.live.set(tasks.live.get() + 1);
         let parent = tasks.running().map(|task| task.id);
         (&raw mut (*cell.as_ptr()).header).write(Header::new(
-            Anchor::new(vtable.cast(), tasks.home.this(), flags),
+            Anchor::new(vtable.cast(), tasks.home.this(), slot, flags),
             tasks.next_id(),
             place,
             parent,
         ));
         let content = (&raw mut (*cell.as_ptr()).content).cast::<F>();
         content.write(future);
-        Anchor::enroll(cell.cast());
-        tasks.live.set(tasks.live.get() + 1);
         tasks.ready.push(cell.as_ptr().cast());
         cell.cast()
     }

@@ -10,6 +10,7 @@ use super::{
     header::Header,
     state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT},
     tasks::Tasks,
+    waker,
 };
 use crate::{
     guard::{OnDrop, Payload, catch},
@@ -92,7 +93,7 @@ pub(super) unsafe fn conclude(header: NonNull<Header>) {
     };
     // This may be foreign code, which may drop the handle and with it the task.
     if let Some(joiner) = joiner {
-        joiner.wake();
+        waker::wake_wakee(joiner);
     }
 }
 

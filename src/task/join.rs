@@ -18,11 +18,9 @@ use super::{
     header::{Header, Id},
     state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SEEN, Status},
     tasks::{Tasks, drop_error},
+    waker,
 };
-use crate::{
-    home::Anchor,
-    wakee::{Wakee, renew},
-};
+use crate::{home::Anchor, wakee::renew};
 
 /// Awaits a task, looks at it, or cancels it.
 ///
@@ -233,7 +231,7 @@ impl<T> JoinHandle<T> {
             return true;
         }
         if !task.has_joiner() {
-            if let Some(joiner) = Wakee::own(cx) {
+            if let Some(joiner) = waker::own(cx) {
                 task.set_joiner(Some(joiner));
                 return false;
             }
@@ -241,7 +239,7 @@ impl<T> JoinHandle<T> {
         self.watch_anyhow(cx)
     }
 
-    #[cold]
+    #[inline(never)]
     fn watch_anyhow(&self, cx: &Context<'_>) -> bool {
         let task = self.task();
         let mut joiner = task.take_joiner();

@@ -4,11 +4,14 @@
 
 use std::{
     ptr::{self, NonNull},
-    task::{RawWaker, RawWakerVTable},
+    task::{Context, RawWaker, RawWakerVTable},
 };
 
 use super::{header::Header, state::QUEUED, tasks::Tasks};
-use crate::{home::Anchor, wakee::TargetVTable};
+use crate::{
+    home::Anchor,
+    wakee::{TargetVTable, Wakee, polled},
+};
 
 /// The data of such a waker is the address of a [`Header`], counted in its anchor, with the
 /// provenance of the whole task. `[waker]` invariant: so a waker keeps the header's memory, by
@@ -22,11 +25,52 @@ pub(super) const TARGET: TargetVTable = TargetVTable {
     // SAFETY: likewise.
     release: |target| unsafe { Anchor::release(target.cast()) },
     // SAFETY: likewise.
-    wake: |target| unsafe {
-        wake_by_ref(target.as_ptr().cast_const().cast());
-        Anchor::release(target.cast());
-    },
+    wake: |target| unsafe { wake_held(target.cast()) },
 };
+
+/// Wakes a task that is held, and lets go of the hold.
+///
+/// # Safety
+/// Home's thread only; the caller does not use the task any more.
+#[inline]
+unsafe fn wake_held(anchor: NonNull<Anchor>) {
+    // SAFETY: the hold keeps the task until it is released.
+    unsafe {
+        // Home's thread is not home while another loop is entered there.
+        if Anchor::at_home(anchor) {
+            queue(anchor.cast());
+        } else {
+            Anchor::send(anchor, true, false);
+        }
+        Anchor::release(anchor);
+    }
+}
+
+/// The wakee of `cx`, if it is the task on the stack itself: no call goes through a vtable.
+#[inline]
+pub(super) fn own(cx: &Context<'_>) -> Option<Wakee> {
+    let waker = cx.waker();
+    let target = polled();
+    if !ptr::eq(waker.data(), target.cast()) || !ptr::eq(waker.vtable(), &WAKER) {
+        return None;
+    }
+    // SAFETY: [polled]: it is not null, since the data of our wakers never is. Who has this vtable
+    // is a task. It is held here for the wakee, on its loop's thread, where it is polled.
+    unsafe {
+        Anchor::hold(NonNull::new_unchecked(target.cast_mut().cast()));
+        Wakee::from_raw(target.cast_mut())
+    }
+}
+
+/// Wakes a wakee that is most likely a task: no call goes through its vtable then.
+#[inline]
+pub(super) fn wake_wakee(wakee: Wakee) {
+    match wakee.into_target(&WAKER) {
+        // SAFETY: the hold has come with the target; wakees are `!Send`, so this is its thread.
+        Ok(target) => unsafe { wake_held(target.cast()) },
+        Err(other) => other.wake(),
+    }
+}
 
 /// Whether an anchor in a roster is that of a task.
 pub(super) fn is_task(anchor: NonNull<Anchor>) -> bool {
