@@ -95,6 +95,12 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     }
 }
 
+/// `duration` after `at`; far enough if that is too far to be told.
+#[inline]
+pub(crate) fn later(at: Instant, duration: Duration) -> Instant {
+    at.checked_add(duration).unwrap_or_else(|| instant(u64::MAX))
+}
+
 pub(crate) fn instant(nanos: u64) -> Instant {
     // A platform whose instants end before 584 years are over gets its latest one, or near.
     let mut since = Duration::from_nanos(nanos);

@@ -1,41 +1,40 @@
 //! Deadlines, and who waits for them.
 //!
-//! An armed timer has a slot, which keeps who waits, and one entry of 16 bytes. A new entry is
-//! staged in a list and enters the heap when the loop next asks for the earliest deadline: a timer
-//! that is cancelled before never touches the heap. Cancelling leaves the entry behind as *dead*;
-//! when more than half of the entries are dead, they are all swept out.
+//! An armed timer has a slot, which keeps who waits, and one entry of 16 bytes. A new timer is
+//! staged in a list, and gets its entry when the loop next asks for the earliest deadline: one
+//! that is cancelled before never touches the heap, nor is its deadline ever converted. Cancelling
+//! leaves the entry behind as *dead*; when more than half of the entries are dead, they are all
+//! swept out.
 //!
-//! An entry is one number: the deadline, then the order of creation, then the slot, so that a
-//! single comparison sorts timers by deadline and equal deadlines by age. It is dead unless
-//! its slot says the same and has not fired.
+//! An entry is one number: the deadline in nanoseconds, then the order of creation, then the slot,
+//! so that a single comparison sorts timers by deadline and equal deadlines by age. It is dead
+//! unless its slot says the same and has not fired.
 
-use crate::{heap::Heap, slab::Slab, wakee::Wakee};
+use std::time::Instant;
+
+use crate::{clock::since_epoch, heap::Heap, slab::Slab, wakee::Wakee};
 
 pub(crate) struct Timers {
     slots: Slab<Slot>,
     heap: Heap<Entry>,
-    staged: Vec<Entry>,
+    staged: Vec<Staged>,
     dead: usize,
     /// The `born` that has order zero; those before it have it too.
     base: u64,
-    /// Distinguishes the timers that have used one slot.
-    generation: u32,
 }
 
 struct Slot {
-    /// `None` once it has fired.
+    /// `None` once it has fired or was given up.
     wakee: Option<Wakee>,
+    at: Instant,
+    /// `at` in nanoseconds, once the timer has an entry.
     deadline: u64,
     order: u32,
-    generation: u32,
 }
 
-/// Names an armed timer. The slot is vacated by its owner alone, so it stays valid.
+/// Names an armed timer, for its owner alone, who gives it up once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Key {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
+pub(crate) struct Key(pub(crate) u32);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry(u128);
@@ -64,19 +63,26 @@ impl Entry {
     }
 }
 
+/// A timer on its way to the heap.
+struct Staged {
+    slot: u32,
+    order: u32,
+}
+
+impl Staged {
+    /// The slot, if the timer is still armed.
+    fn live<'s>(&self, slots: &'s mut Slab<Slot>) -> Option<&'s mut Slot> {
+        let slot = slots.get_mut(self.slot)?;
+        (slot.order == self.order && slot.wakee.is_some()).then_some(slot)
+    }
+}
+
 /// How many dead entries are not worth a sweep.
 const FEW: usize = 64;
 
 impl Timers {
     pub(crate) const fn new() -> Timers {
-        Timers {
-            slots: Slab::new(),
-            heap: Heap::new(),
-            staged: Vec::new(),
-            dead: 0,
-            base: 0,
-            generation: 0,
-        }
+        Timers { slots: Slab::new(), heap: Heap::new(), staged: Vec::new(), dead: 0, base: 0 }
     }
 
     /// How many timers are armed or have fired unseen.
@@ -86,58 +92,53 @@ impl Timers {
 
     /// Arms a timer; `born` numbers timers in the order of their creation. O(1) until the loop
     /// looks, then O(log n).
-    pub(crate) fn arm(&mut self, deadline: u64, born: u64, wakee: Wakee) -> Key {
+    #[inline]
+    pub(crate) fn arm(&mut self, at: Instant, born: u64, wakee: Wakee) -> Key {
         let order = match u32::try_from(born.saturating_sub(self.base)) {
             Ok(order) => order,
             Err(_) => self.renumber(born),
         };
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let slot = self.slots.insert(Slot { wakee: Some(wakee), deadline, order, generation });
-        self.staged.push(Entry::new(deadline, order, slot));
-        Key { slot, generation }
+        let slot = self.slots.insert(Slot { wakee: Some(wakee), at, deadline: 0, order });
+        self.staged.push(Staged { slot, order });
+        Key(slot)
     }
 
     /// The one who waits; `None` if the timer has fired.
-    pub(crate) fn wakee(&mut self, key: Key) -> Option<&mut Option<Wakee>> {
-        let slot = self.slots.get_mut(key.slot).filter(|slot| slot.generation == key.generation)?;
+    pub(crate) fn wakee(&mut self, Key(slot): Key) -> Option<&mut Option<Wakee>> {
+        let slot = self.slots.get_mut(slot)?;
         slot.wakee.is_some().then_some(&mut slot.wakee)
     }
 
-    /// Vacates the slot of a timer, whether it has fired or not. The caller drops who waited,
-    /// while nothing is borrowed.
-    pub(crate) fn remove(&mut self, key: Key) -> Option<Wakee> {
-        let slot = self.slots.get_mut(key.slot)?;
-        if slot.generation != key.generation {
-            return None;
-        }
-        let slot = self.slots.remove(key.slot)?;
-        if slot.wakee.is_some() {
+    /// Gives a timer up, whether it has fired or not. The caller drops who waited, while nothing
+    /// is borrowed.
+    #[inline]
+    pub(crate) fn remove(&mut self, Key(slot): Key) -> Option<Wakee> {
+        let wakee = self.slots.get_mut(slot)?.wakee.take();
+        self.slots.vacate(slot);
+        if wakee.is_some() {
             // The youngest is often the first to go: a timeout around something quick.
-            if self.staged.last().is_some_and(|last| last.slot() == key.slot) {
+            if self.staged.last().is_some_and(|last| last.slot == slot) {
                 self.staged.pop();
             } else {
-                self.dead += 1;
-                if self.dead > FEW && self.dead > (self.heap.len() + self.staged.len()) / 2 {
-                    self.sweep();
-                }
+                self.bury();
             }
         }
-        slot.wakee
+        wakee
+    }
+
+    /// An entry has died.
+    fn bury(&mut self) {
+        self.dead += 1;
+        if self.dead > FEW && self.dead > (self.heap.len() + self.staged.len()) / 2 {
+            self.sweep();
+        }
     }
 
     /// The earliest deadline.
     pub(crate) fn earliest(&mut self) -> Option<u64> {
-        let mut staged = std::mem::take(&mut self.staged);
-        for entry in staged.drain(..) {
-            if entry.is_live(&mut self.slots) {
-                self.heap.push(entry);
-            } else {
-                self.buried();
-            }
+        if !self.staged.is_empty() {
+            self.unstage();
         }
-        // Empty, but it has its memory.
-        self.staged = staged;
         loop {
             let entry = self.heap.peek()?;
             if entry.is_live(&mut self.slots) {
@@ -146,6 +147,21 @@ impl Timers {
             self.heap.pop();
             self.buried();
         }
+    }
+
+    fn unstage(&mut self) {
+        let mut staged = std::mem::take(&mut self.staged);
+        for timer in staged.drain(..) {
+            match timer.live(&mut self.slots) {
+                Some(slot) => {
+                    slot.deadline = since_epoch(slot.at);
+                    self.heap.push(Entry::new(slot.deadline, slot.order, timer.slot));
+                }
+                None => self.buried(),
+            }
+        }
+        // Empty, but it has its memory.
+        self.staged = staged;
     }
 
     /// A dead entry has gone. Sleeps that came from other threads may share a number, so that a
@@ -175,7 +191,7 @@ impl Timers {
     fn sweep(&mut self) {
         let Timers { slots, heap, staged, .. } = self;
         heap.rebuild(|entry| entry.is_live(slots));
-        staged.retain(|entry| entry.is_live(slots));
+        staged.retain(|timer| timer.live(slots).is_some());
         if staged.len() < staged.capacity() / 4 {
             staged.shrink_to(staged.len() * 2);
         }
@@ -201,14 +217,17 @@ impl Timers {
         let order = orders.len() as u32 + 1;
         self.base = born - u64::from(order);
         let Timers { slots, heap, staged, .. } = self;
-        let mut renew = |entry: &mut Entry| {
+        for timer in staged {
+            if let Some(slot) = slots.get_mut(timer.slot) {
+                timer.order = slot.order;
+            }
+        }
+        heap.rebuild(|entry| {
             if let Some(slot) = slots.get_mut(entry.slot()) {
                 *entry = Entry::new(entry.deadline(), slot.order, entry.slot());
             }
             true
-        };
-        staged.retain_mut(&mut renew);
-        heap.rebuild(renew);
+        });
         order
     }
 }
@@ -229,6 +248,10 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.1.lock().unwrap().push(self.0);
         }
+    }
+
+    fn arm(timers: &mut Timers, nanos: u64, born: u64, wakee: Wakee) -> Key {
+        timers.arm(crate::clock::instant(nanos), born, wakee)
     }
 
     #[derive(Default)]
@@ -252,7 +275,7 @@ mod tests {
     fn t59_equal_deadlines_fire_in_order_of_creation() {
         let (bench, mut timers) = (Bench::default(), Timers::new());
         for born in [3, 1, 4, 0, 2] {
-            timers.arm(100, born, bench.wakee(born));
+            arm(&mut timers, 100, born, bench.wakee(born));
         }
         assert_eq!(bench.fired(&mut timers, 99), []);
         assert_eq!(bench.fired(&mut timers, 100), [0, 1, 2, 3, 4]);
@@ -263,22 +286,20 @@ mod tests {
         let (bench, mut timers) = (Bench::default(), Timers::new());
         let near = u64::from(u32::MAX);
         for born in [near, near - 1, near + 1, near + 3, near + 2] {
-            timers.arm(7, born, bench.wakee(born));
+            arm(&mut timers, 7, born, bench.wakee(born));
         }
-        timers.arm(7, 5, bench.wakee(5));
+        arm(&mut timers, 7, 5, bench.wakee(5));
         assert_eq!(bench.fired(&mut timers, 7), [5, near - 1, near, near + 1, near + 2, near + 3]);
     }
 
     #[test]
     fn a_cancelled_timer_leaves_and_its_slot_is_reused() {
         let (bench, mut timers) = (Bench::default(), Timers::new());
-        let a = timers.arm(5, 0, bench.wakee(0));
-        let b = timers.arm(6, 1, bench.wakee(1));
+        let a = arm(&mut timers, 5, 0, bench.wakee(0));
+        let b = arm(&mut timers, 6, 1, bench.wakee(1));
         assert!(timers.remove(a).is_some());
-        assert!(timers.remove(a).is_none());
-        let c = timers.arm(7, 2, bench.wakee(2));
-        assert_eq!((c.slot, timers.earliest()), (a.slot, Some(6)));
-        assert!(timers.remove(a).is_none(), "an old key does not reach the new timer");
+        let c = arm(&mut timers, 7, 2, bench.wakee(2));
+        assert_eq!((c.0, timers.earliest()), (a.0, Some(6)));
         assert!(timers.remove(b).is_some());
         assert_eq!(bench.fired(&mut timers, 9), [2]);
         assert!(timers.wakee(c).is_none());
@@ -291,7 +312,7 @@ mod tests {
         let (mut timers, waker) = (Timers::new(), Waker::noop());
         let cx = Context::from_waker(waker);
         let keys: Vec<_> = (0..1_000_000)
-            .map(|born| timers.arm(born * 7919 % 1_000_003, born, Wakee::of(&cx)))
+            .map(|born| arm(&mut timers, born * 7919 % 1_000_003, born, Wakee::of(&cx)))
             .collect();
         timers.earliest();
         assert_eq!(timers.heap.len(), 1_000_000);
@@ -314,7 +335,10 @@ mod tests {
             match dice % 8 {
                 0..=3 => {
                     let deadline = now + dice / 8 % 50;
-                    keys.push((timers.arm(deadline, born, bench.wakee(born)), (deadline, born)));
+                    keys.push((
+                        arm(&mut timers, deadline, born, bench.wakee(born)),
+                        (deadline, born),
+                    ));
                     model.insert((deadline, born), ());
                 }
                 4..=5 if !keys.is_empty() => {

@@ -78,11 +78,11 @@ impl Core {
 
     /// Arms a timer for whoever `wakee` is; `None` if the loop is closing.
     #[inline]
-    pub(crate) fn arm(&self, deadline: u64, born: u64, wakee: Wakee) -> Option<Key> {
+    pub(crate) fn arm(&self, at: Instant, born: u64, wakee: Wakee) -> Option<Key> {
         if self.tasks.is_closing() {
             return None;
         }
-        Some(self.timers.borrow_mut().arm(deadline, born, wakee))
+        Some(self.timers.borrow_mut().arm(at, born, wakee))
     }
 
     /// Looks at a timer; if it has not fired, whoever is polled with `cx` is woken when it does.
@@ -120,8 +120,7 @@ impl Core {
     /// Reads letters and fires timers.
     pub(crate) fn look(&self) {
         if self.tasks.home.bell.answer() {
-            let disarm = |slot, generation| self.disarm(Key { slot, generation });
-            self.tasks.home.read_letters(disarm);
+            self.tasks.home.read_letters(|slot| self.disarm(Key(slot)));
         }
         if self.timers.borrow().len() > 0 {
             let now = self.clock.nanos();

@@ -98,7 +98,7 @@ pub(crate) enum Letter {
     /// The word of this anchor has changed.
     Anchor(NonNull<Anchor>),
     /// The sleep of this timer was dropped elsewhere.
-    Timer { slot: u32, generation: u32 },
+    Timer(u32),
 }
 
 // SAFETY: a letter is an address for home, which alone follows it.
@@ -243,14 +243,14 @@ impl Home {
     }
 
     /// Reads the letters; `timer` hears of sleeps that were dropped elsewhere.
-    pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32, u32)) {
+    pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32)) {
         let mut letters = self.read.take();
         self.inbox.swap(&mut letters);
         for letter in letters.drain(..) {
             match letter {
                 // SAFETY: [memory]: the letter keeps the anchor, and this is home.
                 Letter::Anchor(anchor) => unsafe { Anchor::receive(anchor) },
-                Letter::Timer { slot, generation } => timer(slot, generation),
+                Letter::Timer(slot) => timer(slot),
             }
         }
         self.read.set(letters);
@@ -325,7 +325,7 @@ impl Home {
                 // SAFETY: [memory]: the letter keeps the anchor.
                 Letter::Anchor(anchor) => unsafe { Anchor::returned(anchor) },
                 // SAFETY: one of the pins was for this timer.
-                Letter::Timer { .. } => unsafe { Home::release(home) },
+                Letter::Timer(_) => unsafe { Home::release(home) },
             }
         }
     }

@@ -1,4 +1,9 @@
 //! Who waits, first come first served; anybody may leave.
+//!
+//! Everything in [`sync`](crate::sync) that makes somebody wait has one of these. A place belongs
+//! to the future that waits, from when it joins until it leaves, whether it is *taken* meanwhile
+//! or not: to take the first is to tell it that its turn has come, and what it was waiting for is
+//! its own from that moment. A future that is dropped leaves, and hands on what it was given.
 
 use std::{cell::RefCell, task::Context};
 
@@ -18,78 +23,108 @@ struct List {
     nodes: Slab<Node>,
     first: u32,
     last: u32,
+    len: usize,
 }
 
 struct Node {
     wakee: Option<Wakee>,
+    /// How many of what is waited for.
+    wants: usize,
+    /// Out of the list: the turn of whoever has this place has come.
+    taken: bool,
     before: u32,
     after: u32,
 }
 
 const NONE: u32 = u32::MAX;
 
-/// A place in a queue, until it is left or taken.
+/// A place in a queue: to be left, once.
 #[derive(Debug)]
+#[must_use]
 pub(crate) struct Place(u32);
 
 impl WaitQueue {
     pub(crate) const fn new() -> WaitQueue {
-        let list = List { nodes: Slab::new(), first: NONE, last: NONE };
+        let list = List { nodes: Slab::new(), first: NONE, last: NONE, len: 0 };
         WaitQueue { list: RefCell::new(list) }
     }
 
+    /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.list.borrow().nodes.len()
+        self.list.borrow().len
     }
 
-    /// Joins at the end, or keeps the place and sees to it that the waker is up to date.
-    pub(crate) fn join(&self, place: &mut Option<Place>, cx: &Context<'_>) {
-        if let Some(Place(index)) = place {
+    /// Joins at the end, or keeps the place and sees to it that the waker is up to date. True if
+    /// the place has been taken.
+    ///
+    /// May run foreign code, which may have changed what is waited for: the caller looks again.
+    pub(crate) fn join(&self, place: &mut Option<Place>, wants: usize, cx: &Context<'_>) -> bool {
+        if let Some(Place(index)) = *place {
             let mut list = self.list.borrow_mut();
-            if list
-                .nodes
-                .get_mut(*index)
-                .and_then(|node| node.wakee.as_ref())
-                .is_some_and(|wakee| wakee.is(cx))
-            {
-                return;
+            let node = list.node(index);
+            if node.taken || node.wakee.as_ref().is_some_and(|wakee| wakee.is(cx)) {
+                return node.taken;
             }
         }
-        let mut new = None;
-        renew(&mut new, cx);
+        let mut wakee = None;
+        renew(&mut wakee, cx);
         let mut list = self.list.borrow_mut();
-        let old = match place {
-            // Making a wakee may have run foreign code, which may have woken us.
-            Some(Place(index)) => match list.nodes.get_mut(*index) {
-                Some(node) => std::mem::replace(&mut node.wakee, new),
-                None => {
-                    *place = None;
-                    new
+        let mut taken = false;
+        match place {
+            Some(Place(index)) => {
+                let node = list.node(*index);
+                taken = node.taken;
+                if !taken {
+                    std::mem::swap(&mut node.wakee, &mut wakee);
                 }
-            },
-            None => {
-                *place = Some(Place(list.push(new)));
-                None
             }
-        };
-        drop(list);
-        drop(old);
-    }
-
-    /// Leaves without having been taken.
-    pub(crate) fn leave(&self, Place(index): Place) {
-        let wakee = self.list.borrow_mut().remove(index);
-        drop(wakee);
-    }
-
-    /// Takes everybody out, in order. Their places are void.
-    pub(crate) fn take_all(&self) -> Vec<Wakee> {
-        let mut list = self.list.borrow_mut();
-        let mut all = Vec::with_capacity(list.nodes.len());
-        while list.first != NONE {
-            let first = list.first;
-            all.extend(list.remove(first));
+            None => *place = Some(Place(list.push(wakee.take(), wants))),
         }
+        drop(list);
+        // What was there before, or what came too late.
+        drop(wakee);
+        taken
+    }
+
+    /// Gives the place up; true if it had been taken.
+    #[must_use = "what a taken place was given must be handed on"]
+    pub(crate) fn leave(&self, Place(index): Place) -> bool {
+        let mut list = self.list.borrow_mut();
+        let taken = list.node(index).taken;
+        if !taken {
+            list.unlink(index);
+        }
+        let wakee = list.node(index).wakee.take();
+        list.nodes.vacate(index);
+        drop(list);
+        drop(wakee);
+        taken
+    }
+
+    /// How many the first one wants; `None` if nobody waits.
+    pub(crate) fn first_wants(&self) -> Option<usize> {
+        let mut list = self.list.borrow_mut();
+        let first = list.first;
+        (first != NONE).then(|| list.node(first).wants)
+    }
+
+    /// Takes the first one, for the caller to wake.
+    pub(crate) fn take_first(&self) -> Option<Wakee> {
+        let mut list = self.list.borrow_mut();
+        let first = list.first;
+        if first == NONE {
+            return None;
+        }
+        list.unlink(first);
+        let node = list.node(first);
+        node.taken = true;
+        node.wakee.take()
+    }
+
+    /// Takes everybody, in order, for the caller to wake.
+    pub(crate) fn take_all(&self) -> Vec<Wakee> {
+        let mut all = Vec::with_capacity(self.len());
+        all.extend(std::iter::from_fn(|| self.take_first()));
         all
     }
 }
@@ -99,19 +134,21 @@ impl List {
         self.nodes.get_mut(index).expect("a place is valid until it is left")
     }
 
-    fn push(&mut self, wakee: Option<Wakee>) -> u32 {
+    fn push(&mut self, wakee: Option<Wakee>, wants: usize) -> u32 {
         let before = self.last;
-        let index = self.nodes.insert(Node { wakee, before, after: NONE });
+        let node = Node { wakee, wants, taken: false, before, after: NONE };
+        let index = self.nodes.insert(node);
         match before {
             NONE => self.first = index,
             before => self.node(before).after = index,
         }
         self.last = index;
+        self.len += 1;
         index
     }
 
-    fn remove(&mut self, index: u32) -> Option<Wakee> {
-        let Node { wakee, before, after } = self.nodes.remove(index)?;
+    fn unlink(&mut self, index: u32) {
+        let &mut Node { before, after, .. } = self.node(index);
         match before {
             NONE => self.first = after,
             before => self.node(before).after = after,
@@ -120,6 +157,6 @@ impl List {
             NONE => self.last = before,
             after => self.node(after).before = before,
         }
-        wakee
+        self.len -= 1;
     }
 }

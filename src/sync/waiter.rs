@@ -112,17 +112,8 @@ impl Future for WaitFor<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let WaitFor { waiter, place } = &mut *self;
-        if waiter.is_set() {
-            // Whoever opened the gate has taken everybody out.
-            *place = None;
-            return Poll::Ready(());
-        }
-        waiter.queue.join(place, cx);
-        if waiter.is_set() {
-            // Making a wakee may run foreign code, which may have opened the gate.
-            if let Some(place) = place.take() {
-                waiter.queue.leave(place);
-            }
+        // Joining may run foreign code, which may open the gate.
+        if waiter.is_set() || waiter.queue.join(place, 0, cx) || waiter.is_set() {
             return Poll::Ready(());
         }
         note(Waits::Waiter);
@@ -133,9 +124,8 @@ impl Future for WaitFor<'_> {
 impl Drop for WaitFor<'_> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            if !self.waiter.is_set() {
-                self.waiter.queue.leave(place);
-            }
+            // An open gate is open for all, so there is nothing to hand on.
+            let _ = self.waiter.queue.leave(place);
         }
     }
 }

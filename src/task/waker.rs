@@ -62,6 +62,12 @@ pub(super) fn own(cx: &Context<'_>) -> Option<Wakee> {
     }
 }
 
+/// [`Wakee::of`], quicker if that is a task.
+#[inline]
+pub(crate) fn wakee_of(cx: &Context<'_>) -> Wakee {
+    own(cx).unwrap_or_else(|| Wakee::of(cx))
+}
+
 /// Wakes a wakee that is most likely a task: no call goes through its vtable then.
 #[inline]
 pub(super) fn wake_wakee(wakee: Wakee) {

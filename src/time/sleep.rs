@@ -10,11 +10,11 @@ use std::{
 };
 
 use crate::{
-    clock::{self, Clock, ClockId},
+    clock::{self, ClockId},
     home::{Home, HomeRef, Letter, here},
+    task::wakee_of,
     timers::Key,
     turn::{Core, with_core},
-    wakee::Wakee,
 };
 
 /// The time on the clock of the loop that runs on this thread, real or virtual; outside a loop,
@@ -48,8 +48,7 @@ pub fn now() -> Instant {
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
     let (now, clock) = time();
-    let nanos = clock::nanos(duration);
-    Sleep::new(now.saturating_add(nanos), clock, nanos == 0)
+    Sleep::new(clock::later(now, duration), clock, duration.is_zero())
 }
 
 /// Waits until a point in time on the clock of the loop, or on the real clock if it is made
@@ -68,15 +67,15 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
     let (now, clock) = time();
-    let deadline = clock::since_epoch(deadline);
     Sleep::new(deadline, clock, deadline <= now)
 }
 
-/// The nanoseconds on the clock of the current loop, or on the real one, and which it is.
-fn time() -> (u64, ClockId) {
-    match with_core(|core| (core.clock().nanos(), core.clock().id())) {
+/// The time on the clock of the current loop, or on the real one, and which it is.
+#[inline]
+fn time() -> (Instant, ClockId) {
+    match with_core(|core| (core.clock().now(), core.clock().id())) {
         Some(time) => time,
-        None => (Clock::real().nanos(), ClockId::REAL),
+        None => (Instant::now(), ClockId::REAL),
     }
 }
 
@@ -86,7 +85,7 @@ fn time() -> (u64, ClockId) {
 /// on the thread of another loop with the same clock, where it moves to that loop.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
-    deadline: u64,
+    deadline: Instant,
     born: u64,
     clock: ClockId,
     stage: Stage,
@@ -116,7 +115,7 @@ unsafe impl Sync for Sleep {}
 
 impl Sleep {
     #[inline]
-    fn new(deadline: u64, clock: ClockId, due: bool) -> Sleep {
+    fn new(deadline: Instant, clock: ClockId, due: bool) -> Sleep {
         let born = BORN.get();
         BORN.set(born + 1);
         Sleep { deadline, born, clock, stage: if due { Stage::Due } else { Stage::New } }
@@ -124,7 +123,7 @@ impl Sleep {
 
     /// When it ends.
     pub fn deadline(&self) -> Instant {
-        clock::instant(self.deadline)
+        self.deadline
     }
 
     #[inline]
@@ -135,7 +134,7 @@ impl Sleep {
         // A deadline that has passed since it was made fires when the loop next looks. Nor is a
         // sleep younger than all of this thread, wherever it was made.
         let born = self.born.min(BORN.get());
-        if let Some(key) = core.arm(self.deadline, born, Wakee::of(cx)) {
+        if let Some(key) = core.arm(self.deadline, born, wakee_of(cx)) {
             self.stage = Stage::Armed(core.tasks.home.this(), key);
         }
         Polled::Pending
@@ -174,8 +173,7 @@ unsafe fn disarm_elsewhere(home: NonNull<Home>, key: Key) {
     // loop is gone, and with it went a reference to this timer, given back here.
     unsafe {
         let home_ref = HomeRef::new(home);
-        let Key { slot, generation } = key;
-        if !home_ref.post(Letter::Timer { slot, generation }) {
+        if !home_ref.post(Letter::Timer(key.0)) {
             Home::release(home);
         }
     }
