@@ -49,8 +49,10 @@ impl Bell {
             IDLE => {
                 let host = lock(&self.host).clone();
                 if let Some(call) = host {
-                    // Whoever woke a task is not to be hurt by the host.
+                    // Whoever woke a task is not to be hurt by the host, whose callback may have
+                    // been replaced meanwhile, so that it goes here.
                     let _ = catch(|| call()).map_err(discard);
+                    let _ = catch(|| drop(call)).map_err(discard);
                 }
             }
             _ => {}

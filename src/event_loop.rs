@@ -1,6 +1,7 @@
 //! The loop itself, and the ways to drive it.
 
 use std::{
+    cell::Cell,
     error::Error,
     fmt,
     marker::PhantomData,
@@ -13,7 +14,8 @@ use std::{
 
 use crate::{
     clock::Clock,
-    guard::{catch, discard},
+    facade::local,
+    guard::{OnDrop, catch, discard},
     home::{Entered, STRIDE, here},
     task::{JoinError, JoinHandle, OnUnobserved, TaskInfo, Unobserved, with_here},
     turn::{Core, Waited},
@@ -320,9 +322,10 @@ impl Loop {
     #[track_caller]
     fn drive(&self, call: &'static str) -> Driven<'_> {
         let core = self.core();
-        if !here().is_null() || core.tasks.is_dooming() {
+        if DRIVING.with(Cell::get) || !here().is_null() || core.tasks.is_dooming() {
             refuse(call, core);
         }
+        DRIVING.with(|driving| driving.set(true));
         core.tasks.home.bell.busy();
         // SAFETY: `self` keeps the loop; the guard is dropped before the driving call returns.
         let entered = unsafe { Entered::new(self.core.cast()) };
@@ -416,6 +419,12 @@ impl fmt::Debug for Loop {
     }
 }
 
+local! {
+    /// Whether a loop is being driven on this thread. Not told by which loop is the current one:
+    /// that is none for the rest of a destructor that has dropped its own loop.
+    static DRIVING: Cell<bool> = Cell::new(false);
+}
+
 /// A loop is being driven.
 struct Driven<'l> {
     core: &'l Core,
@@ -424,6 +433,7 @@ struct Driven<'l> {
 
 impl Drop for Driven<'_> {
     fn drop(&mut self) {
+        let _end = OnDrop(|| DRIVING.with(|driving| driving.set(false)));
         self.core.rest();
     }
 }

@@ -23,6 +23,17 @@ pub(crate) use loom::{
     thread::{Thread, current, park},
 };
 
+/// A variable of each thread, loom's own included.
+macro_rules! local {
+    ($(#[$doc:meta])* static $name:ident: $type:ty = $init:expr;) => {
+        #[cfg(not(loom))]
+        thread_local! { $(#[$doc])* static $name: $type = const { $init }; }
+        #[cfg(loom)]
+        loom::thread_local! { $(#[$doc])* static $name: $type = $init; }
+    };
+}
+pub(crate) use local;
+
 /// loom has no clock: a model that parks must be woken.
 #[cfg(loom)]
 pub(crate) fn park_timeout(_: std::time::Duration) {

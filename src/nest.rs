@@ -152,7 +152,7 @@ impl Nest {
             budget -= 1;
             if let Some(home) = home {
                 home.budget.set(budget);
-                home.countdown.set(home.countdown.get() - 1);
+                home.countdown.set(home.countdown.get().saturating_sub(1));
             }
             // SAFETY: [block]; indices in the list are those of slots.
             unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
@@ -535,7 +535,8 @@ unsafe fn wake_elsewhere(slot: NonNull<Slot>, block: NonNull<Block>) {
         }
         let foreign = lock(&(*block.as_ptr()).foreign).take();
         if let Some(waker) = foreign {
-            waker.wake();
+            // It may panic, which is no reason to lose the rest.
+            let _ = catch(|| waker.wake()).map_err(discard);
         }
         Anchor::send(block.cast(), true, false);
     }

@@ -234,7 +234,8 @@ impl Core {
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
             let _ = catch(|| drop((callback, host))).map_err(discard);
-            if let Some(unobserved) = this.tasks.take_unobserved() {
+            // What a panic carries may hold the handle of another task that panicked.
+            while let Some(unobserved) = this.tasks.take_unobserved() {
                 unobserved.lament();
             }
             // Whatever those destructors have woken has ended already.
@@ -250,7 +251,7 @@ impl Core {
 /// # Safety
 /// The home is that of a core whose last reference has gone.
 unsafe fn free(home: NonNull<Home>) {
-    // SAFETY: [core]; it was made by `create`. What users gave it was dropped by `close`, so it
-    // does not matter which thread this is.
+    // SAFETY: [core]; it was made by `create`. What users gave it was dropped by `close`, and what
+    // panics later is not kept, so it does not matter which thread this is.
     drop(unsafe { Box::from_raw(home.cast::<Core>().as_ptr()) });
 }

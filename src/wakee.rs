@@ -13,7 +13,10 @@ use std::{
     task::{Context, RawWaker, RawWakerVTable, Waker},
 };
 
-use crate::guard::{catch, discard};
+use crate::{
+    facade::local,
+    guard::{catch, discard},
+};
 
 /// What stands first in everything that can be woken.
 #[repr(C)]
@@ -36,13 +39,7 @@ pub(crate) struct TargetVTable {
     pub(crate) wake: unsafe fn(NonNull<Target>),
 }
 
-#[cfg(not(loom))]
-thread_local! {
-    static POLLED: Cell<*const Target> = const { Cell::new(ptr::null()) };
-}
-
-#[cfg(loom)]
-loom::thread_local! {
+local! {
     static POLLED: Cell<*const Target> = Cell::new(ptr::null());
 }
 

@@ -22,8 +22,9 @@ const ORPHAN: usize = 4;
 const SHIFT: u32 = 3;
 const ONE: usize = 1 << SHIFT;
 
-/// Half of what the count can hold: the other half is room for threads that race past the check.
-const LIMIT: isize = isize::MAX >> (SHIFT + 1);
+/// More wakers than this of one task mean a program that leaks them. At most half of what the
+/// count can hold: the other half is room for threads that race past the check.
+const LIMIT: isize = if isize::BITS == 64 { 1 << 30 } else { isize::MAX >> (SHIFT + 1) };
 
 pub(crate) struct Word(AtomicUsize);
 
@@ -56,7 +57,7 @@ pub(crate) enum Peeked {
 /// What home finds when it collects a word.
 pub(crate) struct Collected {
     /// Wakers cloned elsewhere less wakers dropped elsewhere since the last time.
-    pub(crate) clones: i32,
+    pub(crate) clones: isize,
     pub(crate) wake: bool,
 }
 
@@ -79,7 +80,7 @@ impl Word {
         // Ordering: Relaxed, as for any count that only grows here: the clone that is read
         // through keeps the memory meanwhile.
         let old = self.0.fetch_add(ONE, Ordering::Relaxed);
-        if count(old) > LIMIT {
+        if count(old) >= LIMIT {
             too_many();
         }
     }
@@ -115,7 +116,17 @@ impl Word {
         // cleared again see that home is done with the previous letter.
         let old = self.0.swap(0, Ordering::AcqRel);
         debug_assert!(old & ORPHAN == 0, "collected after the loop was gone");
-        Collected { clones: count(old) as i32, wake: old & WAKE != 0 }
+        Collected { clones: count(old), wake: old & WAKE != 0 }
+    }
+
+    /// Home adds what it has counted itself, which it then forgets.
+    #[cold]
+    pub(crate) fn add(&self, home: isize) {
+        // Ordering: Relaxed, since home alone looks at the sum; the lower bits stay as they are.
+        let add = (home << SHIFT) as usize;
+        if count(self.0.fetch_add(add, Ordering::Relaxed).wrapping_add(add)) > LIMIT {
+            too_many();
+        }
     }
 
     /// Whether no other thread has ever used this word since home last collected it.
@@ -155,7 +166,7 @@ impl Word {
     /// Brings the count to its limit.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn fill(&self) {
-        self.0.store(((LIMIT + 1) as usize) << SHIFT, Ordering::Relaxed);
+        self.0.store((LIMIT as usize) << SHIFT, Ordering::Relaxed);
     }
 
     pub(crate) fn is_orphan(&self) -> bool {
@@ -167,7 +178,7 @@ impl Word {
 /// A program that leaks wakers by the billion would wrap the count and free memory in use.
 #[cold]
 pub(crate) fn too_many() -> ! {
-    eprintln!("boucle: more than two billion wakers of one task exist, aborting");
+    eprintln!("boucle: a task has more wakers than can be counted, aborting; are they forgotten?");
     std::process::abort()
 }
 

@@ -23,6 +23,10 @@
 //! `[letters]` invariant: a thread that writes to a home it does not own first takes a reference,
 //! since the moment a letter is posted its anchor and the loop may go.
 
+mod anchor;
+
+pub(crate) use anchor::{Anchor, AnchorVTable, KEEP, LIVE};
+
 use std::{
     cell::{Cell, UnsafeCell},
     ptr::{self, NonNull},
@@ -30,26 +34,15 @@ use std::{
 
 use crate::{
     bell::Bell,
-    facade::{AtomicUsize, Ordering},
+    facade::{AtomicUsize, Ordering, local},
     inbox::Inbox,
     roster::Roster,
-    wakee::{Target, TargetVTable, set_polled},
-    word::{Peeked, Sent, Word, too_many},
+    wakee::{Target, set_polled},
 };
 
 /// How many children of one task may be polled before the task goes to the back of the queue,
 /// and how many tasks before the loop looks at timers and letters.
 pub(crate) const STRIDE: u32 = 64;
-
-/// The flags of an anchor that keep its memory. What they mean is the business of its owner, but
-/// for [`LIVE`].
-pub(crate) const KEEP: u32 = 0b1111;
-
-/// The slot of an anchor that is in no roster.
-const NOWHERE: u32 = u32::MAX;
-
-/// The anchor's owner is there: waking it means something.
-pub(crate) const LIVE: u32 = 1 << 0;
 
 #[repr(C)]
 pub(crate) struct Home {
@@ -70,29 +63,6 @@ pub(crate) struct Home {
     pub(crate) budget: Cell<u32>,
 }
 
-#[repr(C)]
-pub(crate) struct Anchor {
-    /// Points at a static whose first field is an [`AnchorVTable`].
-    pub(crate) vtable: *const AnchorVTable,
-    pub(crate) home: NonNull<Home>,
-    pub(crate) word: Word,
-    held: Cell<u32>,
-    /// Wakers cloned at home less wakers dropped at home.
-    clones: Cell<i32>,
-    /// Where it is in its home's roster.
-    slot: u32,
-    pub(crate) flags: Cell<u32>,
-}
-
-#[repr(C)]
-pub(crate) struct AnchorVTable {
-    pub(crate) target: TargetVTable,
-    /// A wake from elsewhere has arrived. Home only; never unwinds.
-    pub(crate) deliver: unsafe fn(NonNull<Anchor>),
-    /// Gives the memory back. Any thread; runs no user code.
-    pub(crate) dealloc: unsafe fn(NonNull<Anchor>),
-}
-
 /// What other threads write to a loop.
 pub(crate) enum Letter {
     /// The word of this anchor has changed.
@@ -104,13 +74,7 @@ pub(crate) enum Letter {
 // SAFETY: a letter is an address for home, which alone follows it.
 unsafe impl Send for Letter {}
 
-#[cfg(not(loom))]
-thread_local! {
-    static HERE: Cell<*const Home> = const { Cell::new(ptr::null()) };
-}
-
-#[cfg(loom)]
-loom::thread_local! {
+local! {
     static HERE: Cell<*const Home> = Cell::new(ptr::null());
 }
 
@@ -139,7 +103,8 @@ impl Entered {
             // SAFETY: the caller says that the home is alive.
             unsafe { HomeRef::new(home) }
         });
-        // SAFETY: as above. A loop that is gone is not entered: its destructors find none.
+        // SAFETY: as above. A loop that is gone is not entered: its destructors find the one that
+        // is current already, if any.
         if unsafe { !(*home.as_ptr()).is_gone() } {
             HERE.with(|here| here.set(home.as_ptr()));
         }
@@ -298,12 +263,13 @@ impl Home {
 
     /// The loop is gone: from here on the anchors that are left belong to whoever refers to them.
     ///
-    /// `pins` further references are taken for what else keeps the home; `unpin` is told of each
-    /// that turns out to be settled by a letter still in the box.
+    /// `pins` further references are taken for timers that are still armed; a letter that gives one
+    /// up, still in the box, gives its reference back.
     ///
     /// # Safety
-    /// Home's thread only, once; nothing of the home is used by the loop any more but its own
-    /// reference, which the caller releases.
+    /// Home's thread only, once, by the owner of the loop's own reference, who releases it next.
+    /// Destructors further out that run because of this loop may still use its cells: they have
+    /// entered it, and so hold it.
     pub(crate) unsafe fn abandon(home: NonNull<Home>, pins: usize) {
         // SAFETY: the loop's own reference keeps the home until after this function.
         let this = unsafe { home.as_ref() };
@@ -330,258 +296,3 @@ impl Home {
         }
     }
 }
-
-impl Anchor {
-    /// The anchor of memory that has no loop: every reference counts in the word. It is `LIVE`.
-    pub(crate) fn orphan(vtable: *const AnchorVTable) -> Anchor {
-        let word = Word::orphan(1);
-        Anchor { word, ..Anchor::new(vtable, NonNull::dangling(), NOWHERE, LIVE) }
-    }
-
-    #[inline]
-    pub(crate) fn new(
-        vtable: *const AnchorVTable,
-        home: NonNull<Home>,
-        slot: u32,
-        flags: u32,
-    ) -> Anchor {
-        Anchor {
-            vtable,
-            home,
-            word: Word::new(),
-            held: Cell::new(0),
-            clones: Cell::new(0),
-            slot,
-            flags: Cell::new(flags),
-        }
-    }
-
-    /// Whether this thread may use the cells of the anchor.
-    ///
-    /// # Safety
-    /// The anchor is alive.
-    #[inline]
-    pub(crate) unsafe fn at_home(anchor: NonNull<Anchor>) -> bool {
-        // SAFETY: `home` never changes.
-        ptr::eq(here(), unsafe { (*anchor.as_ptr()).home }.as_ptr())
-    }
-
-    /// # Safety
-    /// Home's thread only; the anchor is alive.
-    #[inline]
-    pub(crate) unsafe fn hold(anchor: NonNull<Anchor>) {
-        // SAFETY: the caller says so.
-        let held = unsafe { &(*anchor.as_ptr()).held };
-        held.set(held.get().checked_add(1).unwrap_or_else(|| too_many()));
-    }
-
-    /// # Safety
-    /// Home's thread only; the caller held the anchor and does not use it any more.
-    #[inline]
-    pub(crate) unsafe fn release(anchor: NonNull<Anchor>) {
-        // SAFETY: [memory] until the end of this function.
-        unsafe {
-            let held = &(*anchor.as_ptr()).held;
-            held.set(held.get() - 1);
-            Anchor::settle(anchor);
-        }
-    }
-
-    /// Frees the memory if nothing keeps it. Called when the last hold or the last `KEEP` flag
-    /// goes, or a waker at home.
-    ///
-    /// # Safety
-    /// Home's thread only; the caller does not use the anchor any more.
-    #[inline]
-    pub(crate) unsafe fn settle(anchor: NonNull<Anchor>) {
-        // SAFETY: [memory]: the anchor has not been freed, since only `settle` does so here.
-        unsafe {
-            let this = anchor.as_ref();
-            if this.flags.get() & KEEP == 0 && this.held.get() == 0 {
-                Anchor::settle_unkept(anchor);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Anchor::settle`]; no flag and no hold keeps the anchor.
-    unsafe fn settle_unkept(anchor: NonNull<Anchor>) {
-        // SAFETY: as above.
-        let this = unsafe { anchor.as_ref() };
-        if this.clones.get() == 0 && this.word.is_untouched() {
-            // SAFETY: [memory]: nothing keeps it, and it is alive, so its home is.
-            return unsafe { Anchor::free(anchor) };
-        }
-        match this.word.peek() {
-            Peeked::Count(elsewhere) if this.clones.get() as isize + elsewhere == 0 => {
-                // SAFETY: likewise.
-                unsafe { Anchor::free(anchor) };
-            }
-            Peeked::Orphan => {
-                // SAFETY: all that this thread counted was one reference, which has just gone.
-                unsafe { Anchor::send(anchor, false, true) };
-            }
-            Peeked::Count(_) | Peeked::Posted => {}
-        }
-    }
-
-    /// # Safety
-    /// Home only; nothing keeps the anchor.
-    #[inline]
-    unsafe fn free(anchor: NonNull<Anchor>) {
-        // SAFETY: it is alive until now, and so is its home, by [outlives].
-        unsafe {
-            let this = anchor.as_ref();
-            let slot = this.slot;
-            this.home.as_ref().with_roster(|roster| roster.remove(slot));
-            ((*this.vtable).dealloc)(anchor);
-        }
-    }
-
-    /// Whether a waker exists, or a wake is on its way from elsewhere.
-    ///
-    /// # Safety
-    /// Home only; the anchor is alive.
-    pub(crate) unsafe fn has_wakers(anchor: NonNull<Anchor>) -> bool {
-        // SAFETY: the caller says so.
-        let this = unsafe { anchor.as_ref() };
-        match this.word.peek() {
-            Peeked::Count(elsewhere) => this.clones.get() as isize + elsewhere != 0,
-            Peeked::Posted | Peeked::Orphan => true,
-        }
-    }
-
-    /// A std waker is cloned, on any thread.
-    ///
-    /// # Safety
-    /// The anchor is alive.
-    #[inline]
-    pub(crate) unsafe fn clone_waker(anchor: NonNull<Anchor>) {
-        // SAFETY: the caller says so; the cells are used at home only.
-        unsafe {
-            if Anchor::at_home(anchor) {
-                let clones = &(*anchor.as_ptr()).clones;
-                clones.set(clones.get().checked_add(1).unwrap_or_else(|| too_many()));
-            } else {
-                (*anchor.as_ptr()).word.cloned();
-            }
-        }
-    }
-
-    /// A std waker is dropped, on any thread.
-    ///
-    /// # Safety
-    /// The caller owned one and does not use the anchor any more.
-    #[inline]
-    pub(crate) unsafe fn drop_waker(anchor: NonNull<Anchor>) {
-        // SAFETY: [memory] until the waker is uncounted; the cells are used at home only.
-        unsafe {
-            if Anchor::at_home(anchor) {
-                Anchor::uncount(anchor);
-            } else {
-                Anchor::send(anchor, false, true);
-            }
-        }
-    }
-
-    /// A std waker is dropped at home.
-    ///
-    /// # Safety
-    /// As [`Anchor::drop_waker`], and home only.
-    #[inline]
-    pub(crate) unsafe fn uncount(anchor: NonNull<Anchor>) {
-        // SAFETY: the caller says so.
-        unsafe {
-            let clones = &(*anchor.as_ptr()).clones;
-            clones.set(clones.get() - 1);
-            Anchor::settle(anchor);
-        }
-    }
-
-    /// A wake, a drop or both, of a waker away from home.
-    ///
-    /// # Safety
-    /// The caller owns a reference that the word counts, or counts together with home. With
-    /// `dropped` it does not use the anchor any more.
-    #[cold]
-    pub(crate) unsafe fn send(anchor: NonNull<Anchor>, wake: bool, dropped: bool) {
-        let this = anchor.as_ptr();
-        // SAFETY: the caller's reference keeps the anchor until the word says that it is gone,
-        // and [outlives]; after that only `home` is used, by [letters].
-        unsafe {
-            let home = (!(*this).word.is_orphan()).then(|| HomeRef::new((*this).home));
-            match (*this).word.send(wake, dropped) {
-                Sent::Done => {}
-                Sent::Last => Anchor::free_orphan(anchor),
-                Sent::Post => {
-                    // An orphan stays one, so a word that asks for a letter had a home above.
-                    let posted = home.is_some_and(|home| home.post(Letter::Anchor(anchor)));
-                    if !posted {
-                        Anchor::returned(anchor);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Home reads a letter about this anchor.
-    ///
-    /// # Safety
-    /// Home only; the letter was posted and is read once.
-    unsafe fn receive(anchor: NonNull<Anchor>) {
-        // SAFETY: [memory]: the letter kept the anchor until `collect`; then the hold does.
-        unsafe {
-            Anchor::hold(anchor);
-            let this = anchor.as_ref();
-            let found = this.word.collect();
-            this.clones.set(this.clones.get() + found.clones);
-            if found.wake {
-                ((*this.vtable).deliver)(anchor);
-            }
-            Anchor::release(anchor);
-        }
-    }
-
-    /// # Safety
-    /// Home only, once, when the loop goes.
-    unsafe fn abandon(anchor: NonNull<Anchor>) {
-        // SAFETY: the anchor is alive until the word says otherwise; [outlives].
-        unsafe {
-            let this = anchor.as_ref();
-            Home::retain(this.home, 1);
-            let kept = this.flags.get() & KEEP != 0 || this.held.get() != 0;
-            if this.word.abandon(this.clones.get() as isize + kept as isize) {
-                Anchor::free_orphan(anchor);
-            }
-        }
-    }
-
-    /// A letter about this anchor was not delivered: its loop is gone.
-    ///
-    /// # Safety
-    /// The caller has that letter.
-    unsafe fn returned(anchor: NonNull<Anchor>) {
-        // SAFETY: [memory]: the letter keeps the anchor.
-        if unsafe { (*anchor.as_ptr()).word.returned() } {
-            // SAFETY: and nothing else does.
-            unsafe { Anchor::free_orphan(anchor) };
-        }
-    }
-
-    /// # Safety
-    /// That was the last reference to an anchor whose loop is gone.
-    unsafe fn free_orphan(anchor: NonNull<Anchor>) {
-        // SAFETY: the caller says so. The home's reference was taken by `abandon`; an anchor that
-        // never had a home has a dangling one.
-        unsafe {
-            let home = (*anchor.as_ptr()).home;
-            ((*(*anchor.as_ptr()).vtable).dealloc)(anchor);
-            if home != NonNull::dangling() {
-                Home::release(home);
-            }
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests;

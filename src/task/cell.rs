@@ -34,7 +34,9 @@ struct Cell<F: Future> {
     content: UnsafeCell<Content<F>>,
 }
 
-/// `LIVE` says that it is the future, `OUTPUT` the output, `ERROR` the error.
+/// `LIVE` says that it is the future, `OUTPUT` the output, `ERROR` the error. All begin where it
+/// does.
+#[repr(C)]
 union Content<F: Future> {
     future: ManuallyDrop<F>,
     output: ManuallyDrop<F::Output>,

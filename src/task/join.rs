@@ -67,7 +67,7 @@ impl<T> JoinHandle<T> {
         let header = unsafe { cell::spawn(tasks, future, place, main) };
         let handle = JoinHandle { header, output: PhantomData };
         if tasks.is_closing() {
-            // SAFETY: it was never polled, and nothing is: the loop is dropping its tasks.
+            // SAFETY: it was never polled, and no task of this loop is: it is dropping them.
             unsafe { cancel_now(header) };
         }
         handle

@@ -35,7 +35,9 @@
 //!    while a `RefCell` of the loop is borrowed: what it may want to change is in `Cell`s whose
 //!    values are complete at that moment.
 //! 3. A future is never polled or dropped while it is on the stack (`BUSY`), and its place is
-//!    never read again once the flag that names its content is clear.
+//!    never read again once the flag that names its content is clear. `BUSY` tasks are not
+//!    cancelled, and not polled either: a thread that drives a loop drives no loop inside
+//!    (`Loop::drive`), so the ready queue is only read between polls.
 //! 4. The future of a task that borrows (only the root of a `block_on`) is dropped, and its
 //!    output taken, before that call returns or unwinds.
 

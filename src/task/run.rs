@@ -27,6 +27,7 @@ impl Tasks {
             unsafe {
                 let task = header.as_ref();
                 let flags = task.flags() & !QUEUED;
+                debug_assert!(flags & BUSY == 0, "`drive` refuses to drive a loop twice");
                 if flags & LIVE == 0 {
                     task.anchor.flags.set(flags);
                     Anchor::settle(header.cast());

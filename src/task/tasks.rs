@@ -34,8 +34,8 @@ pub(crate) struct Tasks {
     pub(crate) ready: Ready<Header>,
     /// How many tasks have not ended.
     pub(super) live: Cell<usize>,
-    /// The task on the stack, or null. `[running]` invariant: it is `BUSY`, or it has just been
-    /// and nothing has happened since, so it is alive.
+    /// The task on the stack, or null. `[running]` invariant: it is `BUSY`, or it has just been and
+    /// no user code has run since: whoever runs any first sets this anew, or steps back.
     pub(super) running: Cell<*const Header>,
     ids: Cell<u64>,
     closing: Cell<bool>,
@@ -190,7 +190,9 @@ impl Tasks {
         }
         let callback = self.on_unobserved.borrow().clone();
         if let Some(callback) = callback {
+            // The callback may drop the loop, and then goes here.
             let _ = catch(|| callback(error)).map_err(discard);
+            let _ = catch(|| drop(callback)).map_err(discard);
             return;
         }
         let mut unobserved = self.unobserved.borrow_mut();

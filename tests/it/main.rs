@@ -3,6 +3,7 @@
 
 mod auto_traits;
 mod combinations;
+mod hostile;
 mod panics;
 mod running;
 #[allow(unsafe_code)]
