@@ -2,12 +2,10 @@
 
 use std::{
     cell::Cell,
-    error::Error,
     fmt,
     marker::PhantomData,
     panic::Location,
     ptr::NonNull,
-    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,6 +15,7 @@ use crate::{
     facade::local,
     guard::{OnDrop, catch, discard},
     home::{Entered, STRIDE, here},
+    stalled::Stalled,
     task::{JoinError, JoinHandle, OnUnobserved, TaskInfo, Unobserved, with_here},
     turn::{Core, Waited},
 };
@@ -75,12 +74,12 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 impl Loop {
     /// A loop on the real clock.
     pub fn new() -> Loop {
-        Loop::builder().build()
+        Loop::make(Clock::real(), None)
     }
 
-    /// A loop to be configured.
-    pub fn builder() -> Builder {
-        Builder { virtual_time: false, on_unobserved: None }
+    /// A loop as a [`Builder`](crate::Builder) has configured it.
+    pub(crate) fn make(clock: Clock, on_unobserved: Option<OnUnobserved>) -> Loop {
+        Loop { core: Core::create(clock, on_unobserved), thread: PhantomData }
     }
 
     fn core(&self) -> &Core {
@@ -315,7 +314,7 @@ impl Loop {
     }
 
     fn stalled(&self) -> Stalled {
-        Stalled { tasks: self.tasks() }
+        Stalled::new(self.tasks())
     }
 
     /// Enters the loop in order to poll its tasks.
@@ -476,111 +475,3 @@ fn refuse(call: &str, core: &Core) -> ! {
          or `spawn` it instead"
     )
 }
-
-/// Configures a [`Loop`].
-///
-/// ```
-/// let l = boucle::Loop::builder().virtual_time().build();
-/// # drop(l);
-/// ```
-#[must_use = "a builder does nothing until `build`"]
-pub struct Builder {
-    virtual_time: bool,
-    on_unobserved: Option<OnUnobserved>,
-}
-
-impl Builder {
-    /// Gives the loop a clock that stands still while anything is ready, and jumps to the next
-    /// deadline when nothing is.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let l = boucle::Loop::builder().virtual_time().build();
-    /// let start = l.now();
-    /// l.block_on(async { boucle::sleep(Duration::from_secs(3600)).await });
-    /// assert_eq!(l.now() - start, Duration::from_secs(3600));
-    /// ```
-    pub fn virtual_time(mut self) -> Self {
-        self.virtual_time = true;
-        self
-    }
-
-    /// Takes panics that nobody observes as they come, instead of resuming the first one when
-    /// `block_on` or `run` returns.
-    ///
-    /// A panic is unobserved when the task's handle is dropped without its error being read. The
-    /// callback runs on the loop's thread; what it panics with is dropped.
-    ///
-    /// ```
-    /// use std::{cell::RefCell, rc::Rc};
-    ///
-    /// let log = Rc::new(RefCell::new(Vec::new()));
-    /// let l = boucle::Loop::builder()
-    ///     .on_unobserved({
-    ///         let log = log.clone();
-    ///         move |error| log.borrow_mut().push(error.task_name().to_owned())
-    ///     })
-    ///     .build();
-    /// drop(l.spawn(async { panic!("burnt") }).named("fries"));
-    /// l.run();
-    /// assert_eq!(*log.borrow(), ["fries"]);
-    /// ```
-    pub fn on_unobserved(mut self, f: impl Fn(JoinError) + 'static) -> Self {
-        self.on_unobserved = Some(Rc::new(f));
-        self
-    }
-
-    /// Makes the loop. Reads no clock and makes no system call, unless time is virtual.
-    pub fn build(self) -> Loop {
-        let clock = if self.virtual_time { Clock::simulated() } else { Clock::real() };
-        Loop { core: Core::create(clock, self.on_unobserved), thread: PhantomData }
-    }
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("virtual_time", &self.virtual_time).finish_non_exhaustive()
-    }
-}
-
-/// The proof that a loop would hang for ever: nothing is ready, no timer is armed, and no waker of
-/// any of its tasks exists outside boucle's own waiting lists, so nobody can ever wake one.
-///
-/// Its `Display` lists the tasks, what each waits for and where it was spawned.
-pub struct Stalled {
-    tasks: Vec<TaskInfo>,
-}
-
-/// How many tasks a report lists.
-const LISTED: usize = 50;
-
-impl Stalled {
-    /// The tasks that wait, in the order in which they were spawned.
-    pub fn tasks(&self) -> &[TaskInfo] {
-        &self.tasks
-    }
-}
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.tasks.len();
-        let (tasks, wait) = if count == 1 { ("task", "waits") } else { ("tasks", "wait") };
-        write!(f, "deadlock: {count} {tasks} {wait} for what can never happen")?;
-        for TaskInfo { id, name, status, spawned_at, waits, .. } in self.tasks.iter().take(LISTED) {
-            write!(f, "\n  {name} {id} {status} for {waits}, spawned at {spawned_at}")?;
-        }
-        if count > LISTED {
-            write!(f, "\n  and {} more", count - LISTED)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Error for Stalled {}

@@ -37,12 +37,14 @@ mod turn;
 mod current;
 
 // The doors.
+mod builder;
 #[allow(unsafe_code)]
 mod event_loop;
 #[allow(unsafe_code)]
 mod gather;
 #[allow(unsafe_code)]
 mod spawn;
+mod stalled;
 pub mod sync;
 mod task_set;
 #[allow(unsafe_code)]
@@ -50,9 +52,11 @@ pub mod time;
 #[allow(unsafe_code)]
 mod wait;
 
-pub use event_loop::{Builder, Loop, Stalled, block_on};
+pub use builder::Builder;
+pub use event_loop::{Loop, block_on};
 pub use gather::{Gather, Gathering, gather};
 pub use spawn::{YieldNow, spawn, yield_now};
+pub use stalled::Stalled;
 pub use sync::Waiter;
 pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
 pub use task_set::TaskSet;

@@ -13,7 +13,20 @@ const HOUSE: &[(u8, &[&str])] = &[
     (2, &["task", "timers"]),
     (3, &["nest", "turn"]),
     (4, &["current"]),
-    (5, &["event_loop", "gather", "spawn", "sync", "task_set", "time", "wait"]),
+    (
+        5,
+        &[
+            "builder",
+            "event_loop",
+            "gather",
+            "spawn",
+            "stalled",
+            "sync",
+            "task_set",
+            "time",
+            "wait",
+        ],
+    ),
 ];
 
 const LONGEST_ROOM: usize = 600;

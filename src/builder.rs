@@ -1,0 +1,83 @@
+//! How a loop is configured.
+
+use std::{fmt, rc::Rc};
+
+use crate::{
+    clock::Clock,
+    event_loop::Loop,
+    task::{JoinError, OnUnobserved},
+};
+
+/// Configures a [`Loop`].
+///
+/// ```
+/// let l = boucle::Loop::builder().virtual_time().build();
+/// # drop(l);
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    virtual_time: bool,
+    on_unobserved: Option<OnUnobserved>,
+}
+
+impl Loop {
+    /// A loop to be configured.
+    pub fn builder() -> Builder {
+        Builder { virtual_time: false, on_unobserved: None }
+    }
+}
+
+impl Builder {
+    /// Gives the loop a clock that stands still while anything is ready, and jumps to the next
+    /// deadline when nothing is.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let l = boucle::Loop::builder().virtual_time().build();
+    /// let start = l.now();
+    /// l.block_on(async { boucle::sleep(Duration::from_secs(3600)).await });
+    /// assert_eq!(l.now() - start, Duration::from_secs(3600));
+    /// ```
+    pub fn virtual_time(mut self) -> Self {
+        self.virtual_time = true;
+        self
+    }
+
+    /// Takes panics that nobody observes as they come, instead of resuming the first one when
+    /// `block_on` or `run` returns.
+    ///
+    /// A panic is unobserved when the task's handle is dropped without its error being read. The
+    /// callback runs on the loop's thread; what it panics with is dropped.
+    ///
+    /// ```
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// let log = Rc::new(RefCell::new(Vec::new()));
+    /// let l = boucle::Loop::builder()
+    ///     .on_unobserved({
+    ///         let log = log.clone();
+    ///         move |error| log.borrow_mut().push(error.task_name().to_owned())
+    ///     })
+    ///     .build();
+    /// drop(l.spawn(async { panic!("burnt") }).named("fries"));
+    /// l.run();
+    /// assert_eq!(*log.borrow(), ["fries"]);
+    /// ```
+    pub fn on_unobserved(mut self, f: impl Fn(JoinError) + 'static) -> Self {
+        self.on_unobserved = Some(Rc::new(f));
+        self
+    }
+
+    /// Makes the loop. Reads no clock and makes no system call, unless time is virtual.
+    pub fn build(self) -> Loop {
+        let clock = if self.virtual_time { Clock::simulated() } else { Clock::real() };
+        Loop::make(clock, self.on_unobserved)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("virtual_time", &self.virtual_time).finish_non_exhaustive()
+    }
+}
