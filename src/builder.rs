@@ -22,6 +22,11 @@ pub struct Builder {
 
 impl Loop {
     /// A loop to be configured.
+    ///
+    /// ```
+    /// let l = boucle::Loop::builder().virtual_time().build();
+    /// assert_eq!(format!("{l:?}"), "Loop { tasks: 0, virtual_time: true, .. }");
+    /// ```
     pub fn builder() -> Builder {
         Builder { virtual_time: false, on_unobserved: None }
     }
@@ -30,6 +35,11 @@ impl Loop {
 impl Builder {
     /// Gives the loop a clock that stands still while anything is ready, and jumps to the next
     /// deadline when nothing is.
+    ///
+    /// Only what is ready holds the clock back: a thread that is about to wake a task does not. If
+    /// a timer is armed, the clock jumps to it without waiting for that thread; if none is, the
+    /// loop parks until the wake comes. Sleeps must be made inside the loop, in an `async` block:
+    /// one made outside takes the real clock, and panics when it is polled here.
     ///
     /// ```
     /// use std::time::Duration;
@@ -47,8 +57,9 @@ impl Builder {
     /// Takes panics that nobody observes as they come, instead of resuming the first one when
     /// `block_on` or `run` returns.
     ///
-    /// A panic is unobserved when the task's handle is dropped without its error being read. The
-    /// callback runs on the loop's thread; what it panics with is dropped.
+    /// Which these are says [`JoinHandle`](crate::JoinHandle#unobserved-panics). The callback runs
+    /// on the loop's thread, as soon as nobody can observe the panic any more; what it panics with
+    /// is dropped.
     ///
     /// ```
     /// use std::{cell::RefCell, rc::Rc};
@@ -70,6 +81,11 @@ impl Builder {
     }
 
     /// Makes the loop. Reads no clock and makes no system call, unless time is virtual.
+    ///
+    /// ```
+    /// let l = boucle::Loop::builder().build();
+    /// assert_eq!(l.block_on(async { 42 }), 42);
+    /// ```
     pub fn build(self) -> Loop {
         let clock = if self.virtual_time { Clock::simulated() } else { Clock::real() };
         Loop::make(clock, self.on_unobserved)

@@ -50,9 +50,10 @@ pub struct Loop {
 /// borrow.
 ///
 /// # Panics
-/// With the future's panic; with the first panic of a task that nobody observed; if every task
-/// waits for something that cannot happen (see [`Stalled`]); and inside a running loop, where the
-/// future should be awaited instead.
+/// With the future's panic; with the first panic of a task that is
+/// [unobserved](crate::JoinHandle#unobserved-panics); if every task waits for something that
+/// cannot happen (see [`Stalled`]); and inside a running loop, where the future should be awaited
+/// instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -73,6 +74,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 impl Loop {
     /// A loop on the real clock.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// assert_eq!(l.block_on(async { 42 }), 42);
+    /// ```
     pub fn new() -> Loop {
         Loop::make(Clock::real(), None)
     }
@@ -113,9 +119,9 @@ impl Loop {
     /// The other tasks stay in the loop. The future may borrow; it is a task named `main`.
     ///
     /// # Panics
-    /// With the future's panic; with the first panic of a task that nobody observed, now or in an
-    /// earlier run; if every task waits for something that cannot happen (see [`Stalled`]); and
-    /// inside a running loop.
+    /// With the future's panic; with the first panic of a task that is
+    /// [unobserved](JoinHandle#unobserved-panics), from now or from before; if every task waits
+    /// for something that cannot happen (see [`Stalled`]); and inside a running loop.
     ///
     /// ```
     /// let (l, mut count) = (boucle::Loop::new(), 0);
@@ -157,8 +163,9 @@ impl Loop {
     /// Runs until no task is left.
     ///
     /// # Panics
-    /// With the first panic of a task that nobody observed, now or in an earlier run; if the tasks
-    /// that are left can never run again (see [`Stalled`]); and inside a running loop.
+    /// With the first panic of a task that is [unobserved](JoinHandle#unobserved-panics), from now
+    /// or from before; if the tasks that are left can never run again (see [`Stalled`]); and inside
+    /// a running loop.
     ///
     /// ```
     /// let l = boucle::Loop::new();
@@ -189,10 +196,28 @@ impl Loop {
 
     /// Runs until nothing is ready now. Never waits, and never moves a virtual clock.
     ///
-    /// For a host loop that calls this when [`Loop::on_wake`] or [`Loop::next_deadline`] says so.
+    /// Timers that are due fire, and what they wake runs too. A task that always wakes itself keeps
+    /// this from returning: a host whose turns must be short calls [`Loop::step`] a number of times
+    /// instead. For a host loop that calls this when [`Loop::on_wake`] or [`Loop::next_deadline`]
+    /// says so. [Unobserved](JoinHandle#unobserved-panics) panics are left to the next
+    /// [`Loop::run`] or [`Loop::block_on`].
     ///
     /// # Panics
     /// Inside a running loop.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let gate = std::rc::Rc::new(boucle::Waiter::new(1));
+    /// let task = l.spawn({
+    ///     let gate = gate.clone();
+    ///     async move { gate.wait().await }
+    /// });
+    /// l.run_until_stalled();
+    /// assert!(!task.is_finished());
+    /// gate.set();
+    /// l.run_until_stalled();
+    /// assert!(task.is_finished());
+    /// ```
     #[track_caller]
     pub fn run_until_stalled(&self) {
         let driven = self.drive("Loop::run_until_stalled");
@@ -207,7 +232,11 @@ impl Loop {
         drop(driven);
     }
 
-    /// Polls one ready task; false if none was ready. Never waits.
+    /// Polls one ready task; false if none was ready. Never waits, and never moves a virtual clock.
+    ///
+    /// Timers that are due fire, and letters from other threads are read, when nothing is ready and
+    /// at least every 64 steps. [Unobserved](JoinHandle#unobserved-panics) panics are left to the
+    /// next [`Loop::run`] or [`Loop::block_on`].
     ///
     /// # Panics
     /// Inside a running loop.
@@ -240,17 +269,38 @@ impl Loop {
     }
 
     /// The time on this loop's clock.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let before = l.now();
+    /// assert!(l.block_on(async { boucle::now() }) >= before);
+    /// ```
     pub fn now(&self) -> Instant {
         self.core().now()
     }
 
     /// When the next timer is due, if there is one. O(log n) for each timer made since the last
     /// look.
+    ///
+    /// A timer is there from the first poll of its sleep: run what is ready before you ask.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let l = boucle::Loop::builder().virtual_time().build();
+    /// let _task = l.spawn(async { boucle::sleep(Duration::from_secs(3)).await });
+    /// assert_eq!(l.next_deadline(), None);
+    /// l.run_until_stalled();
+    /// assert_eq!(l.next_deadline(), Some(l.now() + Duration::from_secs(3)));
+    /// ```
     pub fn next_deadline(&self) -> Option<Instant> {
         self.core().next_deadline()
     }
 
     /// Moves a virtual clock, stopping at each deadline on the way to run what is ready then.
+    ///
+    /// [Unobserved](JoinHandle#unobserved-panics) panics are left to the next [`Loop::run`] or
+    /// [`Loop::block_on`].
     ///
     /// # Panics
     /// If the loop runs on the real clock; and inside a running loop.
@@ -286,16 +336,28 @@ impl Loop {
     /// later callback replaces an earlier one. What the callback panics with is dropped, once the
     /// panic hook has seen it.
     ///
+    /// A host loop waits for a ring or for the next deadline, whichever comes first:
+    ///
     /// ```
-    /// use std::sync::mpsc;
+    /// use std::{sync::mpsc, time::Duration};
     ///
     /// let (bell, rings) = mpsc::channel();
     /// let l = boucle::Loop::new();
-    /// l.on_wake(move || bell.send(()).unwrap());
-    /// let task = l.spawn(async {});
-    /// rings.recv().unwrap();
+    /// l.on_wake(move || bell.send(()).unwrap_or_default());
+    /// let task = l.spawn(async {
+    ///     boucle::sleep(Duration::from_millis(1)).await;
+    ///     "soda"
+    /// });
     /// l.run_until_stalled();
-    /// assert!(task.is_finished());
+    /// while !task.is_finished() {
+    ///     // A host has events of its own in the same channel, and handles them here.
+    ///     let _ring_or_timeout = match l.next_deadline() {
+    ///         Some(at) => rings.recv_timeout(at.saturating_duration_since(l.now())).ok(),
+    ///         None => rings.recv().ok(),
+    ///     };
+    ///     l.run_until_stalled();
+    /// }
+    /// assert_eq!(*task.result().unwrap().unwrap(), "soda");
     /// ```
     pub fn on_wake(&self, f: impl Fn() + Send + Sync + 'static) {
         drop(self.core().tasks.home.bell.set_host(Some(Arc::new(f))));
@@ -470,8 +532,12 @@ fn refuse(call: &str, core: &Core) -> ! {
         }
     });
     let inside = inside.unwrap_or_else(|| "a destructor that the loop runs".into());
-    panic!(
-        "`{call}` called inside {inside}: a thread drives one loop at a time; `.await` the future \
-         or `spawn` it instead"
-    )
+    let instead = match call {
+        "Loop::advance" => "`sleep` instead, or call it between runs",
+        "Loop::run" | "Loop::run_until_stalled" | "Loop::step" => {
+            "the tasks run by themselves while this one awaits something"
+        }
+        _ => "`.await` the future or `spawn` it instead",
+    };
+    panic!("`{call}` called inside {inside}: a thread drives one loop at a time; {instead}")
 }

@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// An example that is pasted draws no warning about a handle that was dropped.
+#![doc(test(attr(deny(unused_must_use))))]
 
 // The rooms, from the floor up: each imports only from those above it in this list. Rooms that
 // hold `unsafe` say so on their door.

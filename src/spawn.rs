@@ -59,6 +59,14 @@ pub fn yield_now() -> YieldNow {
 }
 
 /// The future of [`yield_now`].
+///
+/// # Cancellation
+/// Dropping it does nothing; a wake that its first poll has made comes all the same.
+///
+/// ```
+/// let pause: boucle::YieldNow = boucle::yield_now();
+/// boucle::block_on(pause);
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct YieldNow {

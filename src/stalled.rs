@@ -7,7 +7,18 @@ use crate::task::TaskInfo;
 /// The proof that a loop would hang for ever: nothing is ready, no timer is armed, and no waker of
 /// any of its tasks exists outside boucle's own waiting lists, so nobody can ever wake one.
 ///
+/// Nothing is guessed. A task whose waker somebody else keeps, another thread or a future of
+/// another crate, could still be woken, and a timer that is armed will fire: while there is such a
+/// waker or timer, the loop waits and reports nothing, even if none of it ever helps.
+///
 /// Its `Display` lists the tasks, what each waits for and where it was spawned.
+///
+/// ```
+/// let l = boucle::Loop::new();
+/// let gate = boucle::Waiter::new(1);
+/// let stalled = l.try_block_on(async { gate.wait().await }).unwrap_err();
+/// assert!(stalled.to_string().contains("main #1 WAITING for a Waiter"));
+/// ```
 pub struct Stalled {
     tasks: Vec<TaskInfo>,
 }
@@ -21,6 +32,12 @@ impl Stalled {
     }
 
     /// The tasks that wait, in the order in which they were spawned.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let stalled = l.try_block_on(std::future::pending::<()>()).unwrap_err();
+    /// assert_eq!(stalled.tasks()[0].name, "main");
+    /// ```
     pub fn tasks(&self) -> &[TaskInfo] {
         &self.tasks
     }

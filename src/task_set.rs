@@ -4,7 +4,10 @@ use std::{fmt, slice, vec};
 
 use crate::task::{Id, JoinHandle};
 
-/// Tasks in the order in which they were given, as [`wait`](crate::wait) returns them.
+/// Tasks in the order in which they were given, as [`wait`](crate::wait()) returns them.
+///
+/// Dropping the set drops the handles; a panic that nobody has read is then
+/// [unobserved](JoinHandle#unobserved-panics).
 ///
 /// ```
 /// boucle::block_on(async {
@@ -26,21 +29,53 @@ impl<T> TaskSet<T> {
     }
 
     /// How many tasks there are.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let (done, failed) = boucle::wait([boucle::spawn(async {})]).await;
+    /// assert_eq!((done.len(), failed.len()), (1, 0));
+    /// # });
+    /// ```
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
 
     /// Whether there is none.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let (done, failed) = boucle::wait([boucle::spawn(async {})]).await;
+    /// assert!(!done.is_empty() && failed.is_empty());
+    /// # });
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
 
     /// The tasks, in order.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let tasks = ["soda", "fries"].map(|name| boucle::spawn(async {}).named(name));
+    /// let (done, _) = boucle::wait(tasks).await;
+    /// let names: Vec<_> = done.iter().map(|task| task.name()).collect();
+    /// assert_eq!(names, ["soda", "fries"]);
+    /// # });
+    /// ```
     pub fn iter(&self) -> slice::Iter<'_, JoinHandle<T>> {
         self.tasks.iter()
     }
 
     /// The task with this id. O(n).
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let soda = boucle::spawn(async {});
+    /// let id = soda.id();
+    /// let (done, _) = boucle::wait([soda]).await;
+    /// assert_eq!(done.get(id).map(|task| task.id()), Some(id));
+    /// # });
+    /// ```
     pub fn get(&self, id: Id) -> Option<&JoinHandle<T>> {
         self.iter().find(|task| task.id() == id)
     }

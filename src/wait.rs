@@ -16,10 +16,15 @@ use crate::{current::current, guard::OnDrop, nest::Nest, task::JoinHandle, task_
 ///
 /// Takes the handles of tasks in any state, or boxed futures, which are spawned by this call, so
 /// that they run whether the result is awaited or not. A task *failed* if it panicked or was
-/// cancelled. Nothing to wait for, or only tasks that have ended, takes no turn.
+/// cancelled; one that returned an `Err` is done. Nothing to wait for, or only tasks that have
+/// ended, takes no turn.
+///
+/// A panic in `failed` has not been read by this: if the set is dropped without a look at
+/// [`result`](JoinHandle::result), the panic is [unobserved](JoinHandle#unobserved-panics).
 ///
 /// # Cancellation
-/// Dropping the future, or never awaiting it, detaches the tasks: they run on.
+/// Dropping the future, or never awaiting it, detaches the tasks: they run on, and their results
+/// are lost.
 ///
 /// # Panics
 /// Outside a loop, if it is given boxed futures.
@@ -73,7 +78,19 @@ where
 }
 
 /// The future of [`wait`].
-#[must_use = "futures do nothing unless they are awaited"]
+///
+/// # Cancellation
+/// Dropping it detaches the tasks: they run on, and their results are lost.
+///
+/// ```
+/// boucle::block_on(async {
+///     let both: boucle::Wait<i32> = boucle::wait([boucle::spawn(async { 1 })]);
+///     let (done, failed) = both.await;
+///     assert_eq!((done.len(), failed.len()), (1, 0));
+/// });
+/// ```
+#[must_use = "the tasks run all the same, but nobody waits for them and their results are lost; \
+              `.await` it"]
 pub struct Wait<T> {
     tasks: Vec<JoinHandle<T>>,
     nest: Nest,

@@ -45,7 +45,27 @@ pub fn gather<G: Gather>(futures: G) -> Gathering<<G as sealed::Gather>::Childre
 
 /// What [`gather`] takes: vectors, arrays and tuples of futures.
 ///
-/// This trait is sealed: its methods are not part of the interface.
+/// This trait is sealed: its methods are not part of the interface. Futures of one type go into a
+/// `Vec` or an array, those of several types into a tuple; an iterator is collected first.
+///
+/// ```
+/// use boucle::{Gather, gather};
+///
+/// fn both(futures: impl Gather) {
+///     let _never_polled = gather(futures);
+/// }
+///
+/// both((async { 1 }, async { "two" }));
+/// both((0..2).map(|n| async move { n }).collect::<Vec<_>>());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`gather` takes a `Vec`, an array or a tuple of futures, not `{Self}`",
+    label = "not a `Vec`, an array or a tuple of futures",
+    note = "collect the futures of an iterator into a `Vec` first: \
+            `gather(iter.collect::<Vec<_>>())`",
+    note = "put futures of different types, or a single one, into a tuple: `gather((a, b))`, \
+            `gather((a,))`"
+)]
 pub trait Gather: sealed::Gather {}
 
 impl<G: sealed::Gather> Gather for G {}
@@ -74,6 +94,18 @@ use sealed::Children;
 
 pin_project! {
     /// The future of [`gather`].
+    ///
+    /// # Cancellation
+    /// Dropping it drops all the futures, and the outputs of those that have ended.
+    ///
+    /// # Panics
+    /// With the panic of the first future that panics, once the others were dropped; and when it is
+    /// polled after that, or after it has returned the outputs.
+    ///
+    /// ```
+    /// let both = boucle::gather((async { 1 }, async { "two" }));
+    /// assert_eq!(boucle::block_on(both), (1, "two"));
+    /// ```
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Gathering<C> {
         #[pin]

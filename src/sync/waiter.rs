@@ -12,27 +12,28 @@ use crate::task::{Waits, note};
 
 /// A gate that opens for ever once it was [`set`](Waiter::set) a number of times.
 ///
-/// Any number of tasks may wait for it; they are woken in the order in which they came. Share it
-/// between tasks in an `Rc`.
+/// Any number of tasks may wait for it; they are woken in the order in which they came. It opens
+/// once: there is no way to close it again.
+///
+/// Tasks share it in an `Rc`; futures of one [`gather`](crate::gather()) may just borrow it.
 ///
 /// ```
 /// use std::rc::Rc;
 ///
-/// use boucle::{Waiter, block_on, gather};
+/// use boucle::{Waiter, block_on, spawn};
 ///
-/// let (gate, log) = (Waiter::new(1), std::cell::RefCell::new(Vec::new()));
-/// block_on(gather((
-///     async {
-///         (&gate).await;
-///         log.borrow_mut().push("second");
-///     },
-///     async {
-///         log.borrow_mut().push("first");
-///         gate.set();
-///     },
-/// )));
-/// assert_eq!(log.into_inner(), ["first", "second"]);
-/// # let _ = Rc::new(gate);
+/// block_on(async {
+///     let gate = Rc::new(Waiter::new(1));
+///     let guest = spawn({
+///         let gate = gate.clone();
+///         async move {
+///             gate.wait().await;
+///             "inside"
+///         }
+///     });
+///     gate.set();
+///     assert_eq!(guest.await.unwrap(), "inside");
+/// });
 /// ```
 pub struct Waiter {
     left: Cell<usize>,
@@ -41,12 +42,27 @@ pub struct Waiter {
 
 impl Waiter {
     /// A gate that opens after `n` sets; it is open from the start if `n` is zero.
+    ///
+    /// ```
+    /// use boucle::Waiter;
+    ///
+    /// assert!(!Waiter::new(1).is_set());
+    /// assert!(Waiter::new(0).is_set());
+    /// ```
     pub const fn new(n: usize) -> Waiter {
         Waiter { left: Cell::new(n), queue: WaitQueue::new() }
     }
 
     /// Counts one set; the last one opens the gate and wakes whoever waits. Does nothing once it
     /// is open.
+    ///
+    /// ```
+    /// let gate = boucle::Waiter::new(2);
+    /// gate.set();
+    /// assert!(!gate.is_set());
+    /// gate.set();
+    /// assert!(gate.is_set());
+    /// ```
     pub fn set(&self) {
         match self.left.get() {
             0 => {}
@@ -60,12 +76,41 @@ impl Waiter {
         }
     }
 
+    /// Waits until the gate is open; takes no turn if it is already. The same as `(&gate).await`,
+    /// and easier to write for a gate in an `Rc`.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the queue; no set is lost.
+    ///
+    /// ```
+    /// boucle::block_on(async {
+    ///     let gate = std::rc::Rc::new(boucle::Waiter::new(1));
+    ///     boucle::gather((gate.wait(), async { gate.set() })).await;
+    /// });
+    /// ```
+    pub fn wait(&self) -> WaitFor<'_> {
+        WaitFor { waiter: self, place: None }
+    }
+
     /// Whether the gate is open.
+    ///
+    /// ```
+    /// let gate = boucle::Waiter::default();
+    /// assert!(!gate.is_set());
+    /// gate.set();
+    /// assert!(gate.is_set());
+    /// ```
     pub fn is_set(&self) -> bool {
         self.left.get() == 0
     }
 
     /// How many sets are missing.
+    ///
+    /// ```
+    /// let gate = boucle::Waiter::new(2);
+    /// gate.set();
+    /// assert_eq!(gate.missing(), 1);
+    /// ```
     pub fn missing(&self) -> usize {
         self.left.get()
     }
@@ -93,14 +138,22 @@ impl<'w> IntoFuture for &'w Waiter {
 
     /// Waits until the gate is open.
     fn into_future(self) -> WaitFor<'w> {
-        WaitFor { waiter: self, place: None }
+        self.wait()
     }
 }
 
-/// The future of a [`Waiter`], from `(&waiter).await`.
+/// The future of a [`Waiter`], from [`Waiter::wait`] or `(&waiter).await`.
 ///
 /// # Cancellation
 /// Dropping it leaves the queue; no set is lost.
+///
+/// ```
+/// let l = boucle::Loop::new();
+/// let gate = boucle::Waiter::new(1);
+/// drop(gate.wait());
+/// gate.set();
+/// l.block_on(gate.wait());
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct WaitFor<'w> {
     waiter: &'w Waiter,

@@ -39,11 +39,24 @@ impl JoinError {
     }
 
     /// Whether the task was cancelled, or its loop went before it could end.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async {});
+    /// task.cancel();
+    /// assert!(l.block_on(task).unwrap_err().is_cancelled());
+    /// ```
     pub fn is_cancelled(&self) -> bool {
         self.0.payload.is_none()
     }
 
     /// Whether the task panicked.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async { panic!("burnt") });
+    /// assert!(l.block_on(task).unwrap_err().is_panic());
+    /// ```
     pub fn is_panic(&self) -> bool {
         self.0.payload.is_some()
     }
@@ -52,6 +65,13 @@ impl JoinError {
     ///
     /// # Panics
     /// If the task was cancelled.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async { panic!("burnt") });
+    /// let payload = l.block_on(task).unwrap_err().into_panic();
+    /// assert_eq!(payload.downcast_ref(), Some(&"burnt"));
+    /// ```
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
         match self.try_into_panic() {
@@ -64,6 +84,14 @@ impl JoinError {
     ///
     /// # Errors
     /// The error itself, if the task was cancelled.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async {});
+    /// task.cancel();
+    /// let error = l.block_on(task).unwrap_err().try_into_panic().unwrap_err();
+    /// assert!(error.is_cancelled());
+    /// ```
     pub fn try_into_panic(mut self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
         match self.0.payload.take() {
             Some(payload) => {
@@ -74,16 +102,35 @@ impl JoinError {
     }
 
     /// The name of the task.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async { panic!("burnt") }).named("fries");
+    /// assert_eq!(l.block_on(task).unwrap_err().task_name(), "fries");
+    /// ```
     pub fn task_name(&self) -> &str {
         &self.0.name
     }
 
     /// The id of the task.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(async { panic!("burnt") });
+    /// let id = task.id();
+    /// assert_eq!(l.block_on(task).unwrap_err().id(), id);
+    /// ```
     pub fn id(&self) -> Id {
         self.0.id
     }
 
     /// Where the task was spawned.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let (task, line) = (l.spawn(async { panic!("burnt") }), line!());
+    /// assert_eq!(l.block_on(task).unwrap_err().spawned_at().line(), line);
+    /// ```
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.0.spawned_at
     }

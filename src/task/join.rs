@@ -25,7 +25,22 @@ use crate::{home::Anchor, wakee::renew};
 /// Awaits a task, looks at it, or cancels it.
 ///
 /// A handle is a future: its output is that of the task, or a [`JoinError`] if the task panicked
-/// or was cancelled. Dropping the handle detaches the task, which runs on.
+/// or was cancelled. Dropping the handle detaches the task, which runs on. A handle belongs to the
+/// thread of its loop: it is neither `Send` nor `Sync`, even if the output is.
+///
+/// # Unobserved panics
+/// The panic of a task is *unobserved* when the handle is dropped, before or after the panic, and
+/// the error was never read: neither taken by awaiting the handle nor seen through
+/// [`result`](JoinHandle::result). [`status`](JoinHandle::status), printing the handle with
+/// `{:?}` and passing through [`wait`](crate::wait()) do not read it. A panic in the destructor of
+/// a cancelled future, or of an output that nobody took, is unobserved at once.
+///
+/// The first unobserved panic is resumed when the `block_on`, `try_block_on` or `run` in progress
+/// returns, or else the next one; the others are dropped, and counted on stderr. The panic of
+/// `block_on`'s own future goes first, and nothing is resumed while the thread unwinds: what is
+/// pending then stays so. `step`, `run_until_stalled` and `advance` resume nothing. A
+/// [`Loop`](crate::Loop) that is dropped with one pending says so on stderr.
+/// [`Builder::on_unobserved`](crate::Builder::on_unobserved) replaces all this.
 ///
 /// # Cancellation
 /// Dropping a future that awaits the handle drops the handle with it, unless it was awaited
@@ -101,31 +116,77 @@ impl<T> JoinHandle<T> {
     }
 
     /// The name of the task: the one it was given, or else the name of the async fn that it runs.
+    /// An async block has the name of the function around it.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// async fn cook() {}
+    ///
+    /// assert_eq!(boucle::spawn(cook()).name(), "cook");
+    /// assert_eq!(boucle::spawn(async { cook().await }).name(), "main");
+    /// # });
+    /// ```
     pub fn name(&self) -> Cow<'static, str> {
         Tasks::of(self.task()).name(self.task())
     }
 
     /// The number of the task in its loop.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let (soda, fries) = (l.spawn(async {}), l.spawn(async {}));
+    /// assert!(soda.id() < fries.id());
+    /// ```
     pub fn id(&self) -> Id {
         self.task().id
     }
 
     /// Where the task is in its life.
+    ///
+    /// To see that a task has failed is not to read its error: see
+    /// [unobserved panics](JoinHandle#unobserved-panics).
+    ///
+    /// ```
+    /// use boucle::Status;
+    ///
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(boucle::yield_now());
+    /// assert_eq!(task.status(), Status::New);
+    /// l.step();
+    /// assert_eq!(task.status(), Status::Ready);
+    /// l.step();
+    /// assert_eq!(task.status(), Status::Finished);
+    /// ```
     pub fn status(&self) -> Status {
         Status::of(self.task().flags())
     }
 
     /// Whether the task has ended, in whatever way. Its future has been dropped by then.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(std::future::pending::<()>());
+    /// assert!(!task.is_finished());
+    /// task.cancel();
+    /// assert!(task.is_finished());
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.task().is(ENDED)
     }
 
     /// Where the task was spawned.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let (task, line) = (l.spawn(async {}), line!());
+    /// assert_eq!(task.spawned_at().line(), line);
+    /// ```
     pub fn spawned_at(&self) -> &'static Location<'static> {
         self.task().place
     }
 
-    /// The result, or `None` while the task runs.
+    /// The result, or `None` while the task runs. An error that was seen here counts as read: see
+    /// [unobserved panics](JoinHandle#unobserved-panics).
     ///
     /// # Panics
     /// If the output was taken, by awaiting the handle.
@@ -188,14 +249,15 @@ impl<T> JoinHandle<T> {
     }
 
     /// Something that cancels the task after the handle was moved into a
-    /// [`wait`](crate::wait) or [`gather`](crate::gather).
+    /// [`wait`](crate::wait()) or [`gather`](crate::gather()).
     ///
     /// ```
     /// # boucle::block_on(async {
     /// let task = boucle::spawn(std::future::pending::<()>());
     /// let canceller = task.canceller();
-    /// boucle::spawn(async move { canceller.cancel() });
-    /// let (done, failed) = boucle::wait([task]).await;
+    /// let ended = boucle::wait([task]);
+    /// assert!(canceller.cancel());
+    /// let (done, failed) = ended.await;
     /// assert_eq!((done.len(), failed.len()), (0, 1));
     /// # });
     /// ```
@@ -344,7 +406,18 @@ impl<T: fmt::Debug> fmt::Debug for JoinHandle<T> {
 
 /// Cancels a task whose handle is elsewhere. Made by [`JoinHandle::canceller`].
 ///
-/// It keeps the task's memory, not its future or its output.
+/// It keeps the task's memory, not its future or its output. Like the handle it belongs to the
+/// thread of the loop: it is neither `Send` nor `Sync`. Dropping it cancels nothing.
+///
+/// ```
+/// let l = boucle::Loop::new();
+/// let task = l.spawn(std::future::pending::<()>());
+/// let canceller: boucle::Canceller = task.canceller();
+/// drop(canceller.clone());
+/// assert!(!task.is_finished());
+/// canceller.cancel();
+/// assert!(task.is_finished());
+/// ```
 #[must_use = "a canceller does nothing until its `cancel` is called"]
 pub struct Canceller {
     /// Held.
@@ -353,6 +426,13 @@ pub struct Canceller {
 
 impl Canceller {
     /// Cancels the task, as [`JoinHandle::cancel`] does; false if it has ended already.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let canceller = l.spawn(async {}).canceller();
+    /// assert!(canceller.cancel());
+    /// assert!(!canceller.cancel());
+    /// ```
     pub fn cancel(&self) -> bool {
         // SAFETY: the task is held; a canceller is `!Send`, so this is home's thread.
         unsafe { cancel(self.header) }

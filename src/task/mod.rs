@@ -66,7 +66,18 @@ pub(crate) use waker::wakee_of;
 
 use std::{borrow::Cow, panic::Location};
 
-/// What a loop knows of one of its tasks, from [`Loop::tasks`](crate::Loop::tasks).
+/// What a loop knows of one of its tasks, from [`Loop::tasks`](crate::Loop::tasks): a snapshot,
+/// which does not change with the task.
+///
+/// ```
+/// use boucle::{Loop, Status, TaskInfo};
+///
+/// let l = Loop::new();
+/// let _soda = l.spawn(boucle::yield_now()).named("soda");
+/// let infos: Vec<TaskInfo> = l.tasks();
+/// l.run();
+/// assert_eq!((&*infos[0].name, infos[0].status, infos[0].parent), ("soda", Status::New, None));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {

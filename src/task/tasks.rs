@@ -225,8 +225,10 @@ impl Tasks {
 impl Unobserved {
     /// Goes on with the first panic; the others are counted on stderr.
     pub(crate) fn resume(self) -> ! {
-        if self.more > 0 {
-            say!("boucle: {} more panics in tasks were not observed", self.more);
+        match self.more {
+            0 => {}
+            1 => say!("boucle: 1 more panic in a task was not observed"),
+            more => say!("boucle: {more} more panics in tasks were not observed"),
         }
         std::panic::resume_unwind(self.first.into_panic())
     }
@@ -234,7 +236,10 @@ impl Unobserved {
     /// Says on stderr what will never be resumed.
     pub(crate) fn lament(self) {
         let Unobserved { first, more } = self;
-        say!("boucle: {first}, and nobody observed it ({more} more like it)");
+        match more {
+            0 => say!("boucle: {first}, and nobody observed it"),
+            _ => say!("boucle: {first}, and nobody observed it ({more} more like it)"),
+        }
         drop_error(first);
     }
 }

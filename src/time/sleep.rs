@@ -43,7 +43,8 @@ pub fn now() -> Instant {
 /// ```
 /// use std::time::Duration;
 ///
-/// boucle::block_on(boucle::sleep(Duration::from_millis(1)));
+/// // Made inside the loop, so that it takes its clock, real or virtual.
+/// boucle::block_on(async { boucle::sleep(Duration::from_millis(1)).await });
 /// ```
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
@@ -55,6 +56,12 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// outside a loop.
 ///
 /// As [`sleep`] otherwise. An instant that has passed pauses for one turn.
+///
+/// # Cancellation
+/// As for [`sleep`].
+///
+/// # Panics
+/// As [`sleep`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,6 +90,23 @@ fn time() -> (Instant, ClockId) {
 ///
 /// It is `Send`: it may be dropped on any thread, and, before or after its first poll, be polled
 /// on the thread of another loop with the same clock, where it moves to that loop.
+///
+/// # Cancellation
+/// Dropping it disarms the timer, whether it has fired or not. Where its loop does not run, on
+/// another thread for instance, it leaves a letter, and the loop disarms it at its next look.
+///
+/// # Panics
+/// When polled outside a loop, under another clock than it was made under, or after the loop that
+/// it was last polled in was dropped.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// boucle::block_on(async {
+///     let nap: boucle::Sleep = boucle::sleep(Duration::from_millis(1));
+///     nap.await;
+/// });
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Sleep {
     deadline: Instant,
@@ -122,6 +146,11 @@ impl Sleep {
     }
 
     /// When it ends.
+    ///
+    /// ```
+    /// let at = boucle::now() + std::time::Duration::from_secs(1);
+    /// assert_eq!(boucle::sleep_until(at).deadline(), at);
+    /// ```
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
