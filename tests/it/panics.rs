@@ -7,9 +7,10 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Poll, Waker},
+    time::Duration,
 };
 
-use boucle::{JoinError, Loop, Status, gather, wait, yield_now};
+use boucle::{JoinError, JoinHandle, Loop, Status, TaskSet, gather, wait, yield_now};
 
 use crate::support::{
     Drops, Log, boom, cause, message, noting_loop, on_drop, own_waker, owning, panics, poll_with,
@@ -71,6 +72,91 @@ fn t19_a_panic_that_nobody_observes_is_resumed_once() {
     };
     assert_eq!(panics(|| l.block_on(root)), "boom root");
     assert_eq!(panics(|| l.run()), "boom");
+}
+
+#[test]
+fn t19_only_awaiting_and_result_read_an_error() {
+    type Look = fn(&Loop, &mut JoinHandle<()>);
+    let looks: [(&str, bool, Look); 6] = [
+        ("nothing", false, |_, _| {}),
+        ("status", false, |_, task| assert_eq!(task.status(), Status::Failed)),
+        ("is_finished", false, |_, task| assert!(task.is_finished())),
+        ("print", false, |_, task| assert!(format!("{task:?}").contains("panicked: boom"))),
+        ("result", true, |_, task| assert!(task.result().unwrap().is_err())),
+        ("await", true, |l, task| assert!(l.block_on(task).unwrap_err().is_panic())),
+    ];
+    for (name, reads, look) in looks {
+        let log = Log::default();
+        let l = noting_loop(&log);
+        let mut task = l.spawn(async { boom() });
+        l.run_until_stalled();
+        look(&l, &mut task);
+        assert_eq!(log.take(), [""; 0], "{name}, with the handle still there");
+        drop(task);
+        assert_eq!(log.take().is_empty(), reads, "{name}");
+    }
+}
+
+#[test]
+fn t19_wait_reads_no_error_and_takes_an_err_for_done() {
+    let log = Log::default();
+    let l = noting_loop(&log);
+    let tasks = [l.spawn(async { Err("sold out") }), l.spawn(async { boom() })];
+    let (done, failed): (TaskSet<Result<(), &str>>, _) = l.block_on(wait(tasks));
+    assert_eq!((done.len(), failed.len()), (1, 1));
+    let output = done.iter().next().unwrap().result().unwrap();
+    assert_eq!(output.unwrap(), &Err("sold out"));
+    assert_eq!(log.take(), [""; 0]);
+    drop((done, failed));
+    assert_eq!(log.take(), ["unobserved panicked: boom"]);
+}
+
+#[test]
+fn t19_only_block_on_and_run_resume_a_panic() {
+    type Drive = fn(&Loop);
+    let ends: [Drive; 3] =
+        [Loop::run, |l| l.block_on(ready(())), |l| l.try_block_on(ready(())).unwrap()];
+    for end in ends {
+        let l = virtual_loop();
+        drop(l.spawn(async { boom() }));
+        assert!(l.step() && !l.step());
+        l.run_until_stalled();
+        l.advance(Duration::from_secs(1));
+        assert_eq!(panics(|| end(&l)), "boom");
+        end(&l);
+    }
+}
+
+#[test]
+fn t19_stderr_hears_of_panics_that_are_not_resumed() {
+    let name = "panics::t19_stderr_hears_of_panics_that_are_not_resumed";
+    let Some(ended) = subprocess(name) else {
+        for panicking in 1..=3 {
+            let l = virtual_loop();
+            for _ in 0..panicking {
+                drop(l.spawn(async { boom() }));
+            }
+            assert_eq!(panics(|| l.run()), "boom");
+            for _ in 0..panicking {
+                drop(l.spawn(async { boom() }));
+            }
+            l.run_until_stalled();
+        }
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
+    let lines = ended.stderr.lines().filter_map(|line| line.strip_prefix("boucle: "));
+    let told: Vec<&str> = lines.map(|line| line.rsplit(") p").next().unwrap()).collect();
+    assert_eq!(
+        told,
+        [
+            "anicked: boom, and nobody observed it",
+            "1 more panic in a task was not observed",
+            "anicked: boom, and nobody observed it (1 more like it)",
+            "2 more panics in tasks were not observed",
+            "anicked: boom, and nobody observed it (2 more like it)",
+        ]
+    );
 }
 
 #[test]

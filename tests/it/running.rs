@@ -179,6 +179,23 @@ fn run_until_stalled_never_moves_a_virtual_clock() {
 }
 
 #[test]
+fn run_until_stalled_and_step_fire_timers_that_are_due() {
+    type Drive = fn(&Loop);
+    // It arms its timer at the first poll, and the second comes when that has fired.
+    let drives: [Drive; 2] = [Loop::run_until_stalled, |l| {
+        assert_eq!([l.step(), l.step(), l.step()], [true, true, false])
+    }];
+    for drive in drives {
+        let l = simulated();
+        let late = l.block_on(poll_fn(|_| Poll::Ready(sleep(secs(1)))));
+        l.advance(secs(2));
+        let task = l.spawn(late);
+        drive(&l);
+        assert_eq!(task.status(), Status::Finished);
+    }
+}
+
+#[test]
 fn next_deadline_forgets_timers_that_were_dropped() {
     let l = simulated();
     let start = l.now();
@@ -843,6 +860,8 @@ fn t51_a_loop_cannot_be_driven_from_inside_a_loop() {
                 "{message}"
             );
             assert!(message.contains(&format!("of {which} loop")), "{message}");
+            // Advice that fits: not every call has a future that could be awaited.
+            assert_eq!(message.contains("`.await` the future"), call.ends_with("block_on"));
             assert!(message.contains(file!()), "{message}");
         }
     }

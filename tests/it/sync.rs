@@ -40,6 +40,29 @@ fn a_gate_opens_after_n_sets_for_everybody_in_order() {
 }
 
 #[test]
+fn a_gate_in_an_rc_is_waited_for_by_its_method() {
+    let (l, trace, gate) = (simulated(), Trace::default(), Rc::new(Waiter::new(1)));
+    let tasks = ["a", "b"].map(|name| {
+        let (gate, trace) = (gate.clone(), trace.clone());
+        l.spawn(async move {
+            gate.wait().await;
+            trace.say(name);
+        })
+    });
+    queue(&l, &gate, &trace, &["c"]);
+    l.run_until_stalled();
+    assert!(format!("{gate:?}").contains("waiting: 3"), "{gate:?}");
+    // One that gives up leaves the queue.
+    assert!(tasks[0].cancel());
+    gate.set();
+    l.run();
+    assert_eq!(trace.take(), "b c");
+    // Open is open: it takes no turn.
+    let late = l.spawn(async move { gate.wait().await });
+    assert!(l.step() && late.is_finished());
+}
+
+#[test]
 fn an_open_gate_takes_no_turn() {
     let l = simulated();
     let task = l.spawn(async {

@@ -87,6 +87,31 @@ fn the_virtual_clock_stands_still_while_anything_is_ready() {
 }
 
 #[test]
+fn the_virtual_clock_does_not_wait_for_a_wake_from_elsewhere() {
+    let (l, (send, receive)) = (simulated(), mpsc::channel());
+    let task = l.spawn(async move {
+        let mut woken = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut woken, true) {
+                return Poll::Ready(());
+            }
+            send.send(cx.waker().clone()).unwrap();
+            Poll::Pending
+        })
+        .await;
+    });
+    let start = l.now();
+    l.block_on(async { sleep(secs(3600)).await });
+    assert_eq!((l.now() - start, task.status()), (secs(3600), Status::Waiting));
+    // Without a timer the loop does wait, and the clock stands still. A real thread, since a loop
+    // cannot wake itself while it is parked.
+    let waking = thread::spawn(move || receive.recv().unwrap().wake());
+    l.block_on(task).unwrap();
+    assert_eq!(l.now() - start, secs(3600));
+    waking.join().unwrap();
+}
+
+#[test]
 fn virtual_time_ends_with_the_future_not_with_the_timers() {
     let l = simulated();
     let start = l.now();
@@ -440,6 +465,35 @@ fn t63_a_loop_that_goes_lets_go_of_the_wakers_of_its_timers() {
     drop(l);
     assert_eq!((Arc::strong_count(&count), count.get()), (1, 0));
     drop(armed);
+}
+
+#[test]
+fn t63_a_loop_with_200k_timers_goes_at_once() {
+    // Were it quadratic, this test would take minutes.
+    const TIMERS: usize = 200_000;
+    let (count, waker) = Count::waker();
+    // Those of tasks go with their tasks, one by one; others only when the loop takes them all.
+    for kept_outside in [false, true] {
+        let (l, kept) = (simulated(), Rc::new(RefCell::new(Vec::new())));
+        for n in (1..).take(TIMERS) {
+            let (waker, kept) = (waker.clone(), kept.clone());
+            drop(l.spawn(async move {
+                let mut sleep = sleep(millis(n));
+                assert!(poll_with(&mut sleep, &waker).is_pending());
+                if kept_outside {
+                    kept.borrow_mut().push(sleep);
+                } else {
+                    sleep.await;
+                }
+            }));
+        }
+        l.run_until_stalled();
+        assert_eq!(l.next_deadline(), Some(l.now() + millis(1)));
+        assert_eq!(kept.borrow().len(), if kept_outside { TIMERS } else { 0 });
+        drop(l);
+        // Nobody was woken, and the loop has let go of everybody.
+        assert_eq!((count.get(), Arc::strong_count(&count)), (0, 2));
+    }
 }
 
 #[test]
