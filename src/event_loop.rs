@@ -343,7 +343,7 @@ impl Loop {
     ///
     /// let (bell, rings) = mpsc::channel();
     /// let l = boucle::Loop::new();
-    /// l.on_wake(move || bell.send(()).unwrap_or_default());
+    /// l.on_wake(move || drop(bell.send(())));
     /// let task = l.spawn(async {
     ///     boucle::sleep(Duration::from_millis(1)).await;
     ///     "soda"
