@@ -535,7 +535,7 @@ fn refuse(call: &str, core: &Core) -> ! {
     let instead = match call {
         "Loop::advance" => "`sleep` instead, or call it between runs",
         "Loop::run" | "Loop::run_until_stalled" | "Loop::step" => {
-            "the tasks run by themselves while this one awaits something"
+            "call it between runs; the loop that runs now polls its own tasks by itself"
         }
         _ => "`.await` the future or `spawn` it instead",
     };

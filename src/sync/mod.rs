@@ -1,4 +1,9 @@
 //! Ordering tasks of one loop: no atomics, nothing to poison.
+//!
+//! ```
+//! let gate = boucle::sync::Waiter::new(1);
+//! boucle::block_on(boucle::gather((gate.wait(), async { gate.set() })));
+//! ```
 
 mod queue;
 mod waiter;
