@@ -257,7 +257,7 @@ impl Loop {
         let countdown = &core.tasks.home.countdown;
         if countdown.get() <= 0 || core.tasks.ready.is_empty() {
             core.look();
-            countdown.set(STRIDE as i32);
+            countdown.set(i64::from(STRIDE));
         }
         core.rest();
         // SAFETY: `driven` has entered the loop, which `self` keeps.

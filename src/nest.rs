@@ -25,9 +25,9 @@ use std::{
 use crate::{
     facade::{AtomicU32, Mutex, Ordering, alloc, dealloc, lock},
     guard::{OnDrop, catch, discard},
-    home::{Anchor, AnchorVTable, Home, LIVE, STRIDE, here},
-    task::{Waits, note_instead},
-    wakee::{Target, TargetVTable, Wakee, polled, renew, set_polled},
+    home::{Anchor, AnchorVTable, Budget, Home, LIVE, here},
+    task::{Waits, is_child_polled, note_instead},
+    wakee::{Target, TargetVTable, Wakee, renew, set_polled},
 };
 
 pub(crate) struct Nest {
@@ -134,10 +134,9 @@ impl Nest {
         let until = this.last.get();
         let home = this.home();
         // Nests inside a child share the budget of the outermost.
-        let inner = is_child_polled();
-        let mut budget = home.filter(|_| inner).map_or(STRIDE, |home| home.budget.get()).max(1);
+        let mut budget = Budget::begin(home, is_child_polled());
         let mut left = (self.len - self.fresh) > 0 || until != END;
-        while left && budget > 0 {
+        while left && !budget.is_spent() {
             let (index, wanted) = if self.fresh < self.len {
                 self.fresh += 1;
                 (self.fresh - 1, true)
@@ -149,15 +148,10 @@ impl Nest {
             if !wanted {
                 continue;
             }
-            budget -= 1;
-            if let Some(home) = home {
-                home.budget.set(budget);
-                home.countdown.set(home.countdown.get().saturating_sub(1));
-            }
+            budget.spend();
             // SAFETY: [block]; indices in the list are those of slots.
             unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
-            // Children share the budget with their own.
-            budget = home.map_or(budget, |home| home.budget.get());
+            budget.refresh();
         }
         drop(polling);
         note_instead(Waits::Children);
@@ -314,13 +308,6 @@ unsafe fn poll_slot(
             retire(slot);
         }
     }
-}
-
-/// Whether a child of a nest is being polled on this thread, rather than a task.
-fn is_child_polled() -> bool {
-    let polled = polled();
-    // SAFETY: [polled] of `wakee`.
-    !polled.is_null() && ptr::eq(unsafe { (*polled).vtable }, &raw const SLOT)
 }
 
 /// Marks a child as done; if it has woken itself meanwhile, it stays in the list, to be passed over

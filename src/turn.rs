@@ -141,7 +141,7 @@ impl Core {
     pub(crate) unsafe fn run_ready(&self, task: Option<&Header>) -> bool {
         let countdown = &self.tasks.home.countdown;
         loop {
-            countdown.set(STRIDE as i32 - 1);
+            countdown.set(i64::from(STRIDE) - 1);
             // SAFETY: the caller says so. The end of `main` stops the countdown.
             while unsafe { self.tasks.run_one() } {
                 countdown.set(countdown.get() - 1);

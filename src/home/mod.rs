@@ -24,8 +24,10 @@
 //! since the moment a letter is posted its anchor and the loop may go.
 
 mod anchor;
+mod budget;
 
 pub(crate) use anchor::{Anchor, AnchorVTable, KEEP, LIVE};
+pub(crate) use budget::Budget;
 
 use std::{
     cell::{Cell, UnsafeCell},
@@ -58,9 +60,9 @@ pub(crate) struct Home {
     roster: UnsafeCell<Roster<Anchor>>,
     gone: Cell<bool>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
-    pub(crate) countdown: Cell<i32>,
-    /// How many more children the current poll may poll; set by the outermost nest.
-    pub(crate) budget: Cell<u32>,
+    pub(crate) countdown: Cell<i64>,
+    /// How many more children the current poll may poll, as [`Budget`] counts.
+    budget: Cell<u32>,
 }
 
 /// What other threads write to a loop.

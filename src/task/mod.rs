@@ -62,7 +62,7 @@ pub(crate) use state::ENDED;
 pub use state::Status;
 pub(crate) use tasks::{OnUnobserved, Tasks, Unobserved, note, note_instead, with_here};
 pub(crate) use waits::Waits;
-pub(crate) use waker::wakee_of;
+pub(crate) use waker::{is_child_polled, wakee_of};
 
 use std::{borrow::Cow, panic::Location};
 

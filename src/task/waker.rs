@@ -46,6 +46,13 @@ unsafe fn wake_held(anchor: NonNull<Anchor>) {
     }
 }
 
+/// Whether a child of a task is being polled on this thread, rather than a task itself.
+pub(crate) fn is_child_polled() -> bool {
+    let polled = polled();
+    // SAFETY: [polled] of `wakee`; vtables are statics.
+    !polled.is_null() && !ptr::eq(unsafe { (*(*polled).vtable).waker }, &WAKER)
+}
+
 /// The wakee of `cx`, if it is the task on the stack itself: no call goes through a vtable.
 #[inline]
 pub(super) fn own(cx: &Context<'_>) -> Option<Wakee> {
