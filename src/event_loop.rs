@@ -524,7 +524,7 @@ fn refuse(call: &str, core: &Core) -> ! {
         match tasks.running() {
             Some(task) => format!(
                 "task '{}' ({}, spawned at {}) of {which} loop",
-                tasks.name(task),
+                tasks.running_name().unwrap_or_default(),
                 task.id,
                 task.place
             ),

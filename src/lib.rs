@@ -45,6 +45,8 @@ mod event_loop;
 #[allow(unsafe_code)]
 mod gather;
 #[allow(unsafe_code)]
+mod scope;
+#[allow(unsafe_code)]
 mod spawn;
 mod stalled;
 pub mod sync;
@@ -57,6 +59,7 @@ mod wait;
 pub use builder::Builder;
 pub use event_loop::{Loop, block_on};
 pub use gather::{Gather, Gathering, gather};
+pub use scope::{Scope, ScopedHandle, TryScope, scope, try_scope};
 pub use spawn::{YieldNow, spawn, yield_now};
 pub use stalled::Stalled;
 pub use sync::Waiter;

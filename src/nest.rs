@@ -217,7 +217,7 @@ impl Block {
                 handle_alloc_error(layout)
             };
             let anchor = if orphan {
-                Anchor::orphan(vtable)
+                Anchor::orphan(vtable, LIVE)
             } else {
                 Anchor::new(vtable, home, home.as_ref().enroll(block.cast()), LIVE)
             };

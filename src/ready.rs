@@ -28,6 +28,11 @@ impl<T: Linked> Ready<T> {
         self.head.get().is_null()
     }
 
+    /// The last in the queue, or null.
+    pub(crate) fn last(&self) -> *mut T {
+        self.tail.get()
+    }
+
     /// # Safety
     /// `[queued]`.
     #[inline]

@@ -49,10 +49,11 @@ pub(crate) struct AnchorVTable {
 }
 
 impl Anchor {
-    /// The anchor of memory that has no loop: every reference counts in the word. It is `LIVE`.
-    pub(crate) fn orphan(vtable: *const AnchorVTable) -> Anchor {
+    /// The anchor of memory that has no loop: every reference counts in the word. One of `flags`
+    /// keeps it.
+    pub(crate) fn orphan(vtable: *const AnchorVTable, flags: u32) -> Anchor {
         let word = Word::orphan(1);
-        Anchor { word, ..Anchor::new(vtable, NonNull::dangling(), NOWHERE, LIVE) }
+        Anchor { word, ..Anchor::new(vtable, NonNull::dangling(), NOWHERE, flags) }
     }
 
     #[inline]

@@ -26,11 +26,13 @@ use crate::{
     facade::{alloc, dealloc},
     guard::{Payload, catch, discard},
     home::{Anchor, AnchorVTable},
+    wakee::TargetVTable,
 };
 
 #[repr(C)]
-struct Cell<F: Future> {
+struct Cell<F: Future, X> {
     header: Header,
+    extra: X,
     content: UnsafeCell<Content<F>>,
 }
 
@@ -45,24 +47,39 @@ union Content<F: Future> {
     error: ManuallyDrop<JoinError>,
 }
 
-/// The vtables of tasks that run an `F`.
-struct VTable<F>(F);
+/// What a kind of task has behind its header, and how it is woken. Its drop runs no user code.
+pub(super) trait Extra: Sized {
+    const TARGET: TargetVTable;
+    const DELIVER: unsafe fn(NonNull<Anchor>);
+    const POLL_WITH: bool;
+}
 
-impl<F: Future> VTable<F> {
-    const TASK: &'static TaskVTable = &Self::named(|| name::short(std::any::type_name::<F>()));
+/// A task of a loop has nothing more.
+impl Extra for () {
+    const TARGET: TargetVTable = waker::TARGET;
+    const DELIVER: unsafe fn(NonNull<Anchor>) = waker::deliver;
+    const POLL_WITH: bool = false;
+}
+
+/// The vtables of tasks that run an `F` and are named after an `N`.
+struct VTable<F, X, N>(F, X, N);
+
+impl<F: Future, X: Extra, N> VTable<F, X, N> {
+    const TASK: &'static TaskVTable = &Self::named(|| name::short(std::any::type_name::<N>()));
     const MAIN: &'static TaskVTable = &Self::named(|| "main");
 
     const fn named(name: fn() -> &'static str) -> TaskVTable {
         TaskVTable {
-            anchor: AnchorVTable {
-                target: waker::TARGET,
-                deliver: waker::deliver,
-                dealloc: free::<F>,
+            anchor: AnchorVTable { target: X::TARGET, deliver: X::DELIVER, dealloc: free::<F, X> },
+            poll: poll::<F, X>,
+            poll_with: if X::POLL_WITH {
+                poll_with::<F, X>
+            } else {
+                |_, _| unreachable!("tasks of a loop are polled with their own waker")
             },
-            poll: poll::<F>,
-            drop_future: drop_future::<F>,
-            drop_output: drop_output::<F>,
-            content: offset_of!(Cell<F>, content),
+            drop_future: drop_future::<F, X>,
+            drop_output: drop_output::<F, X>,
+            content: offset_of!(Cell<F, X>, content),
             name,
         }
     }
@@ -80,57 +97,102 @@ pub(super) unsafe fn spawn<F: Future>(
     place: &'static Location<'static>,
     main: bool,
 ) -> NonNull<Header> {
-    let layout = Layout::new::<Cell<F>>();
-    // SAFETY: a cell is never of size zero; the fields are written before anybody reads them;
-    // `[queued]`: the flag keeps the memory.
+    // SAFETY: the caller says so; `[queued]`: the flag keeps the memory.
     unsafe {
-        let Some(cell) = NonNull::new(alloc(layout).cast::<Cell<F>>()) else {
-            handle_alloc_error(layout)
-        };
-        let vtable: *const TaskVTable = if main { VTable::<F>::MAIN } else { VTable::<F>::TASK };
-        let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
+        let cell = allocate::<F, ()>();
         let slot = tasks.home.enroll(cell.cast());
         tasks.live.set(tasks.live.get() + 1);
+        let vtable = if main { VTable::<F, (), F>::MAIN } else { VTable::<F, (), F>::TASK };
+        let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
         let parent = tasks.running().map(|task| task.id);
-        (&raw mut (*cell.as_ptr()).header).write(Header::new(
-            Anchor::new(vtable.cast(), tasks.home.this(), slot, flags),
-            tasks.next_id(),
-            place,
-            parent,
-        ));
-        let content = (&raw mut (*cell.as_ptr()).content).cast::<F>();
-        content.write(future);
+        let anchor = Anchor::new(anchor_vtable(vtable), tasks.home.this(), slot, flags);
+        fill(cell, Header::new(anchor, tasks.next_id(), place, parent), (), future);
         tasks.ready.push(cell.as_ptr().cast());
         cell.cast()
     }
 }
 
+/// Makes a task that is not queued yet, with what it has behind its header. `anchor` is told where
+/// the task lies and which vtable it has.
+///
+/// # Safety
+/// As for [`spawn`].
+pub(super) unsafe fn create<F: Future, X: Extra, N>(
+    anchor: impl FnOnce(NonNull<Anchor>, *const AnchorVTable) -> Anchor,
+    header: impl FnOnce(Anchor) -> Header,
+    extra: X,
+    future: F,
+) -> NonNull<Header> {
+    // SAFETY: the caller says so.
+    unsafe {
+        let cell = allocate::<F, X>();
+        let anchor = anchor(cell.cast(), anchor_vtable(VTable::<F, X, N>::TASK));
+        fill(cell, header(anchor), extra, future);
+        cell.cast()
+    }
+}
+
+/// The anchor's part of a vtable, with the provenance of the whole.
+const fn anchor_vtable(vtable: &'static TaskVTable) -> *const AnchorVTable {
+    (&raw const *vtable).cast()
+}
+
+#[inline]
+fn allocate<F: Future, X>() -> NonNull<Cell<F, X>> {
+    let layout = Layout::new::<Cell<F, X>>();
+    // SAFETY: a cell is never of size zero.
+    let cell = unsafe { alloc(layout) };
+    NonNull::new(cell.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// # Safety
+/// The cell was just allocated.
+#[inline]
+unsafe fn fill<F: Future, X>(cell: NonNull<Cell<F, X>>, header: Header, extra: X, future: F) {
+    // SAFETY: the caller says so.
+    unsafe {
+        (&raw mut (*cell.as_ptr()).header).write(header);
+        (&raw mut (*cell.as_ptr()).extra).write(extra);
+        (&raw mut (*cell.as_ptr()).content).cast::<F>().write(future);
+    }
+}
+
 /// # Safety
 /// The task is alive, and the pointer covers all of it.
-unsafe fn content<F: Future>(header: NonNull<Header>) -> *mut Content<F> {
-    // SAFETY: the header is the head of a `Cell<F>`.
-    unsafe { (*header.cast::<Cell<F>>().as_ptr()).content.get() }
+unsafe fn content<F: Future, X>(header: NonNull<Header>) -> *mut Content<F> {
+    // SAFETY: the header is the head of a `Cell<F, X>`.
+    unsafe { (*header.cast::<Cell<F, X>>().as_ptr()).content.get() }
 }
 
 /// # Safety
 /// Home only; the task is `LIVE` and `BUSY`, and not being polled.
-unsafe fn poll<F: Future>(header: NonNull<Header>) -> bool {
-    let raw = RawWaker::new(header.as_ptr().cast_const().cast(), &waker::WAKER);
+unsafe fn poll<F: Future, X: Extra>(header: NonNull<Header>) -> bool {
+    let raw = RawWaker::new(header.as_ptr().cast_const().cast(), X::TARGET.waker);
     // SAFETY: the waker is lent to the future, not counted: `BUSY` keeps the memory that long,
     // and clones count themselves.
     let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
-    let mut cx = Context::from_waker(&waker);
+    // SAFETY: the caller says so.
+    unsafe { poll_with::<F, X>(header, &waker) }
+}
+
+/// As [`poll`], with somebody else's waker.
+///
+/// # Safety
+/// As [`poll`].
+#[inline]
+unsafe fn poll_with<F: Future, X: Extra>(header: NonNull<Header>, waker: &Waker) -> bool {
+    let mut cx = Context::from_waker(waker);
     let polled = catch(|| {
         // SAFETY: `LIVE`: the content is the future. It never moves before it is dropped, and
         // nobody else refers to it while it is `BUSY`.
-        unsafe { Pin::new_unchecked(&mut *(*content::<F>(header)).future).poll(&mut cx) }
+        unsafe { Pin::new_unchecked(&mut *(*content::<F, X>(header)).future).poll(&mut cx) }
     });
     match polled {
         Ok(Poll::Pending) => return false,
         // SAFETY: the task is `BUSY` and its poll is over.
-        Ok(Poll::Ready(output)) => unsafe { finish::<F>(header, Ok(output)) },
+        Ok(Poll::Ready(output)) => unsafe { finish::<F, X>(header, Ok(output)) },
         // SAFETY: likewise.
-        Err(payload) => unsafe { finish::<F>(header, Err(payload)) },
+        Err(payload) => unsafe { finish::<F, X>(header, Err(payload)) },
     }
     true
 }
@@ -140,12 +202,12 @@ unsafe fn poll<F: Future>(header: NonNull<Header>) -> bool {
 /// # Safety
 /// As for [`poll`], and the poll is over.
 #[inline(never)]
-unsafe fn finish<F: Future>(header: NonNull<Header>, result: Result<F::Output, Payload>) {
+unsafe fn finish<F: Future, X>(header: NonNull<Header>, result: Result<F::Output, Payload>) {
     // SAFETY: `BUSY` keeps the task.
     let task = unsafe { header.as_ref() };
     task.clear(LIVE);
     // SAFETY: the content was the future until now, and nobody polls or drops it again.
-    let dropped = catch(|| unsafe { drop_future::<F>(header) });
+    let dropped = catch(|| unsafe { drop_future::<F, X>(header) });
     let result = match (result, dropped) {
         (result, Ok(())) => result,
         (Ok(output), Err(payload)) => {
@@ -160,12 +222,14 @@ unsafe fn finish<F: Future>(header: NonNull<Header>, result: Result<F::Output, P
     match result {
         Ok(output) if task.flags() & (HANDLE | CANCEL) == HANDLE => {
             // SAFETY: the future is gone, so the content is free.
-            unsafe { (&raw mut (*content::<F>(header)).output).write(ManuallyDrop::new(output)) };
+            unsafe {
+                (&raw mut (*content::<F, X>(header)).output).write(ManuallyDrop::new(output))
+            };
             task.set(OUTPUT | FINISHED);
         }
         Ok(output) => {
             if let Err(payload) = catch(|| drop(output)) {
-                end::stray(task, payload);
+                end::stray(header, payload);
             }
             if task.is(CANCEL) {
                 // SAFETY: the task is `BUSY` and its cell empty.
@@ -181,21 +245,21 @@ unsafe fn finish<F: Future>(header: NonNull<Header>, result: Result<F::Output, P
 
 /// # Safety
 /// The content is the future, and is not used again.
-unsafe fn drop_future<F: Future>(header: NonNull<Header>) {
+unsafe fn drop_future<F: Future, X>(header: NonNull<Header>) {
     // SAFETY: the caller says so.
-    unsafe { ManuallyDrop::drop(&mut (*content::<F>(header)).future) };
+    unsafe { ManuallyDrop::drop(&mut (*content::<F, X>(header)).future) };
 }
 
 /// # Safety
 /// The content is the output, and is not used again.
-unsafe fn drop_output<F: Future>(header: NonNull<Header>) {
+unsafe fn drop_output<F: Future, X>(header: NonNull<Header>) {
     // SAFETY: the caller says so.
-    unsafe { ManuallyDrop::drop(&mut (*content::<F>(header)).output) };
+    unsafe { ManuallyDrop::drop(&mut (*content::<F, X>(header)).output) };
 }
 
 /// # Safety
 /// As `AnchorVTable::dealloc`; the content is gone.
-unsafe fn free<F: Future>(anchor: NonNull<Anchor>) {
+unsafe fn free<F: Future, X>(anchor: NonNull<Anchor>) {
     let header = anchor.cast::<Header>();
     // SAFETY: nobody refers to the task any more; it was allocated with this layout. The side
     // table of names is home's, and a task that outlives its loop leaves its name there.
@@ -205,6 +269,7 @@ unsafe fn free<F: Future>(anchor: NonNull<Anchor>) {
             Tasks::of(task).forget_name(task);
         }
         ptr::drop_in_place(header.as_ptr());
-        dealloc(header.as_ptr().cast(), Layout::new::<Cell<F>>());
+        ptr::drop_in_place(&raw mut (*header.cast::<Cell<F, X>>().as_ptr()).extra);
+        dealloc(header.as_ptr().cast(), Layout::new::<Cell<F, X>>());
     }
 }

@@ -8,8 +8,9 @@ use std::{mem::ManuallyDrop, ptr::NonNull};
 use super::{
     error::JoinError,
     header::Header,
-    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT},
-    tasks::Tasks,
+    nursery,
+    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT, SCOPED},
+    tasks::{Tasks, name_of},
     waker,
 };
 use crate::{
@@ -32,27 +33,46 @@ pub(super) fn error_of(header: NonNull<Header>) -> *mut ManuallyDrop<JoinError> 
 pub(super) unsafe fn fail(header: NonNull<Header>, payload: Payload) {
     // SAFETY: `BUSY` keeps the task.
     let task = unsafe { header.as_ref() };
-    let tasks = Tasks::of(task);
-    let error = tasks.error(task, Some(payload));
     if task.is(CANCEL) {
-        tasks.report(error);
+        stray(header, payload);
         // SAFETY: the caller says so.
-        unsafe { mark_cancelled(header) };
-    } else if task.is(HANDLE) {
+        return unsafe { mark_cancelled(header) };
+    }
+    if task.is(SCOPED) {
+        // Its scope ends with it, so nobody will ask.
+        task.set(FAILED);
+        return stray(header, payload);
+    }
+    let error = error_for(header, Some(payload));
+    if task.is(HANDLE) {
         // SAFETY: the cell holds nothing.
         unsafe { error_of(header).write(ManuallyDrop::new(error)) };
         task.set(FAILED | ERROR);
     } else {
         task.set(FAILED);
-        tasks.report(error);
+        Tasks::of(task).report(error);
     }
 }
 
 /// Something that has to do with a task has panicked, but is not its result.
 #[cold]
-pub(super) fn stray(task: &Header, payload: Payload) {
-    let tasks = Tasks::of(task);
-    tasks.report(tasks.error(task, Some(payload)));
+pub(super) fn stray(header: NonNull<Header>, payload: Payload) {
+    // SAFETY: callers hold the task; a child that has just ended has its scope around it.
+    unsafe {
+        let task = header.as_ref();
+        if task.is(SCOPED) {
+            nursery::panicked(header, payload);
+        } else {
+            Tasks::of(task).report(error_for(header, Some(payload)));
+        }
+    }
+}
+
+/// What is to be told of how a task has ended.
+pub(super) fn error_for(header: NonNull<Header>, payload: Option<Payload>) -> JoinError {
+    // SAFETY: callers hold the task.
+    let task = unsafe { header.as_ref() };
+    JoinError::new(name_of(header), task.id, task.place, payload)
 }
 
 /// # Safety
@@ -63,7 +83,7 @@ pub(super) unsafe fn mark_cancelled(header: NonNull<Header>) {
     let task = unsafe { header.as_ref() };
     task.set(CANCELLED);
     if task.is(HANDLE) {
-        let error = Tasks::of(task).error(task, None);
+        let error = error_for(header, None);
         // SAFETY: the cell holds nothing.
         unsafe { error_of(header).write(ManuallyDrop::new(error)) };
         task.set(ERROR);
@@ -110,9 +130,9 @@ pub(super) unsafe fn cancel_now(header: NonNull<Header>) {
         task.set(BUSY);
         task.clear(LIVE);
         let tasks = Tasks::of(task);
-        let running = tasks.running.replace(task);
+        let running = tasks.running.replace(header.as_ptr());
         if let Err(payload) = catch(|| (task.vtable().drop_future)(header)) {
-            stray(task, payload);
+            stray(header, payload);
         }
         tasks.running.set(running);
         mark_cancelled(header);
@@ -220,7 +240,7 @@ unsafe fn dispose(header: NonNull<Header>) {
         task.clear(OUTPUT);
         // SAFETY: the cell held the output and nobody else takes it now.
         if let Err(payload) = catch(|| unsafe { (task.vtable().drop_output)(header) }) {
-            stray(task, payload);
+            stray(header, payload);
         }
     }
 }

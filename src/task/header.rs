@@ -6,6 +6,7 @@ use std::{
     num::NonZeroU64,
     panic::Location,
     ptr::{self, NonNull},
+    task::Waker,
 };
 
 use super::state::{LIVE, QUEUED};
@@ -59,6 +60,8 @@ pub(crate) struct TaskVTable {
     pub(crate) anchor: AnchorVTable,
     /// Polls the future; true if the task has ended.
     pub(crate) poll: unsafe fn(NonNull<Header>) -> bool,
+    /// As `poll`, but the future gets this waker, and nobody can wake the task itself.
+    pub(crate) poll_with: unsafe fn(NonNull<Header>, &Waker) -> bool,
     pub(crate) drop_future: unsafe fn(NonNull<Header>),
     pub(crate) drop_output: unsafe fn(NonNull<Header>),
     /// Where the content of the cell begins, in bytes.

@@ -16,8 +16,11 @@ use super::{
     end::{cancel_now, doom, error_of},
     error::JoinError,
     header::{Header, Id},
-    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SEEN, Status},
-    tasks::{Tasks, drop_error},
+    nursery::{self, Nursery},
+    state::{
+        BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, Status,
+    },
+    tasks::{Tasks, drop_error, name_of},
     waker,
 };
 use crate::{home::Anchor, wakee::renew};
@@ -88,6 +91,20 @@ impl<T> JoinHandle<T> {
         handle
     }
 
+    /// Spawns a child of a scope; the handle may be given away only within the scope.
+    ///
+    /// # Safety
+    /// As for [`Nursery::spawn`].
+    pub(crate) unsafe fn scoped<F: Future<Output = T>, N>(
+        nursery: NonNull<Nursery>,
+        future: F,
+        place: &'static Location<'static>,
+    ) -> JoinHandle<T> {
+        // SAFETY: the caller says so.
+        let header = unsafe { Nursery::spawn::<F, N>(nursery, future, place) };
+        JoinHandle { header, output: PhantomData }
+    }
+
     fn task(&self) -> &Header {
         // SAFETY: [handle].
         unsafe { self.header.as_ref() }
@@ -111,7 +128,13 @@ impl<T> JoinHandle<T> {
     /// # });
     /// ```
     pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
-        Tasks::of(self.task()).set_name(self.task(), name.into());
+        let name = name.into();
+        if self.task().is(SCOPED) {
+            // SAFETY: [berth]; [handle].
+            unsafe { nursery::set_name(self.header, name) };
+        } else {
+            Tasks::of(self.task()).set_name(self.task(), name);
+        }
         self
     }
 
@@ -127,7 +150,7 @@ impl<T> JoinHandle<T> {
     /// # });
     /// ```
     pub fn name(&self) -> Cow<'static, str> {
-        Tasks::of(self.task()).name(self.task())
+        name_of(self.header)
     }
 
     /// The number of the task in its loop.
@@ -327,6 +350,9 @@ unsafe fn cancel(header: NonNull<Header>) -> bool {
     }
     if task.is(BUSY) {
         task.set(CANCEL);
+    } else if task.is(LIVE) && task.is(SCOPED) {
+        // SAFETY: as above; a child's handle is not there without its scope.
+        unsafe { nursery::doom(header) };
     } else if task.is(LIVE) {
         // SAFETY: as above.
         unsafe { doom(header) };
@@ -370,7 +396,10 @@ impl<T> Drop for JoinHandle<T> {
 unsafe fn drop_unread(header: NonNull<Header>) {
     // SAFETY: the caller holds it.
     let task = unsafe { header.as_ref() };
-    if task.is(OUTPUT) {
+    if task.is(OUTPUT) && task.is(SCOPED) {
+        // SAFETY: as above; a child's handle is not there without its scope.
+        unsafe { nursery::drop_output(header) };
+    } else if task.is(OUTPUT) {
         // SAFETY: as above.
         unsafe { doom(header) };
     } else if task.is(ERROR) {

@@ -35,7 +35,7 @@ impl Tasks {
                 }
                 task.anchor.flags.set(flags | BUSY | STARTED);
                 task.waits.set(0);
-                self.running.set(task);
+                self.running.set(header.as_ptr());
                 set_polled(header.as_ptr().cast());
                 if (task.vtable().poll)(header) {
                     self.step_back();
@@ -55,6 +55,6 @@ impl Tasks {
     #[inline]
     pub(crate) fn step_back(&self) {
         set_polled(ptr::null());
-        self.running.set(ptr::null());
+        self.running.set(ptr::null_mut());
     }
 }

@@ -13,6 +13,7 @@
 //! | `OUTPUT` | with `FINISHED`, if there is a handle | when the output leaves the cell | the cell holds the output |
 //! | `ERROR` | with `FAILED` or `CANCELLED`, likewise | likewise | the cell holds the error |
 //! | `SEEN` | by `result` | never | the error does not count as unobserved |
+//! | `SCOPED` | at birth | never | a child of a scope: a berth lies behind the header |
 //! | `MAIN` | at birth | never | a `block_on` waits for it: its end stops the turn |
 //!
 //! The first four keep the memory (`KEEP`). At most one of `LIVE`, `OUTPUT` and `ERROR` is set,
@@ -34,6 +35,7 @@ pub(crate) const OUTPUT: u32 = 1 << 10;
 pub(crate) const ERROR: u32 = 1 << 11;
 pub(crate) const SEEN: u32 = 1 << 12;
 pub(crate) const MAIN: u32 = 1 << 13;
+pub(crate) const SCOPED: u32 = 1 << 14;
 
 pub(crate) const ENDED: u32 = FINISHED | FAILED | CANCELLED;
 

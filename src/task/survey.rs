@@ -2,7 +2,15 @@
 
 use std::{collections::HashMap, ptr::NonNull};
 
-use super::{TaskInfo, header::Header, state::LIVE, tasks::Tasks, waits::Waits, waker};
+use super::{
+    TaskInfo,
+    header::Header,
+    nursery,
+    state::LIVE,
+    tasks::{Tasks, info_of},
+    waits::Waits,
+    waker,
+};
 use crate::home::Anchor;
 
 impl Tasks {
@@ -10,11 +18,15 @@ impl Tasks {
     pub(crate) fn infos(&self) -> Vec<TaskInfo> {
         let mut infos = Vec::with_capacity(self.live());
         let mut joined = HashMap::new();
-        self.each(|header| {
+        self.each(|anchor| {
+            if !waker::is_task(anchor) && !nursery::is_child(anchor) {
+                return;
+            }
+            let header = anchor.cast::<Header>();
             // SAFETY: tasks in the roster are alive, and no user code runs here.
             let task = unsafe { header.as_ref() };
             if task.is(LIVE) {
-                infos.push((header, self.info(task)));
+                infos.push((header, info_of(header)));
                 if let Some(joiner) = task.joiner() {
                     joined.insert(joiner, task.id);
                 }
@@ -30,13 +42,9 @@ impl Tasks {
         infos.into_iter().map(resolve).collect()
     }
 
-    /// Runs `f` for every task in memory, ended ones too.
-    pub(crate) fn each(&self, mut f: impl FnMut(NonNull<Header>)) {
-        for index in 0..self.home.span() {
-            if let Some(header) = self.task(index) {
-                f(header);
-            }
-        }
+    /// Runs `f` for everything in memory that wakers point into.
+    fn each(&self, f: impl FnMut(NonNull<Anchor>)) {
+        (0..self.home.span()).filter_map(|index| self.home.anchor(index)).for_each(f);
     }
 
     pub(super) fn task(&self, index: u32) -> Option<NonNull<Header>> {

@@ -14,11 +14,12 @@ use super::{
     TaskInfo,
     error::JoinError,
     header::{Header, Id},
-    state::{NAMED, Status},
+    nursery,
+    state::{NAMED, SCOPED, Status},
     waits::Waits,
 };
 use crate::{
-    guard::{Payload, catch, discard},
+    guard::{catch, discard},
     home::{Home, here},
     ready::Ready,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Tasks {
     pub(super) live: Cell<usize>,
     /// The task on the stack, or null. `[running]` invariant: it is `BUSY`, or it has just been and
     /// no user code has run since: whoever runs any first sets this anew, or steps back.
-    pub(super) running: Cell<*const Header>,
+    pub(super) running: Cell<*mut Header>,
     ids: Cell<u64>,
     closing: Cell<bool>,
     /// Cells whose content is to be dropped, each held once, and whether somebody is at it.
@@ -100,7 +101,7 @@ impl Tasks {
             home,
             ready: Ready::new(),
             live: Cell::new(0),
-            running: Cell::new(ptr::null()),
+            running: Cell::new(ptr::null_mut()),
             ids: Cell::new(1),
             closing: Cell::new(false),
             doomed: RefCell::new(VecDeque::new()),
@@ -122,6 +123,11 @@ impl Tasks {
     pub(crate) fn running(&self) -> Option<&Header> {
         // SAFETY: [running].
         unsafe { self.running.get().as_ref() }
+    }
+
+    /// The name of the task on the stack, if there is one.
+    pub(crate) fn running_name(&self) -> Option<Cow<'static, str>> {
+        NonNull::new(self.running.get()).map(name_of)
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -158,35 +164,15 @@ impl Tasks {
         self.names.borrow_mut().remove(&header.id);
     }
 
-    pub(crate) fn name(&self, header: &Header) -> Cow<'static, str> {
-        if header.is(NAMED) {
-            if let Some(name) = self.names.borrow().get(&header.id) {
-                return name.clone();
-            }
-        }
-        Cow::Borrowed((header.vtable().name)())
-    }
-
-    pub(crate) fn info(&self, header: &Header) -> TaskInfo {
-        TaskInfo {
-            id: header.id,
-            name: self.name(header),
-            status: Status::of(header.flags()),
-            spawned_at: header.place,
-            parent: header.parent,
-            waits: Waits::unpack(header.waits.get()),
-        }
-    }
-
-    pub(super) fn error(&self, header: &Header, payload: Option<Payload>) -> JoinError {
-        JoinError::new(self.name(header), header.id, header.place, payload)
+    /// The name that a task was given, if it was.
+    fn given_name(&self, header: &Header) -> Option<Cow<'static, str>> {
+        if header.is(NAMED) { self.names.borrow().get(&header.id).cloned() } else { None }
     }
 
     /// A panic that nobody can observe any more.
     pub(super) fn report(&self, error: JoinError) {
         if self.home.is_gone() {
-            say!("boucle: {error}, and its handle was dropped unread after its loop");
-            return drop_error(error);
+            return lament(error);
         }
         let callback = self.on_unobserved.borrow().clone();
         if let Some(callback) = callback {
@@ -222,6 +208,34 @@ impl Tasks {
     }
 }
 
+/// The name of a task.
+pub(crate) fn name_of(header: NonNull<Header>) -> Cow<'static, str> {
+    // SAFETY: callers hold the task.
+    unsafe {
+        let task = header.as_ref();
+        let given = if task.is(SCOPED) {
+            nursery::given_name(header)
+        } else {
+            Tasks::of(task).given_name(task)
+        };
+        given.unwrap_or_else(|| Cow::Borrowed((task.vtable().name)()))
+    }
+}
+
+/// What there is to be known of a task.
+pub(super) fn info_of(header: NonNull<Header>) -> TaskInfo {
+    // SAFETY: callers hold the task.
+    let task = unsafe { header.as_ref() };
+    TaskInfo {
+        id: task.id,
+        name: name_of(header),
+        status: Status::of(task.flags()),
+        spawned_at: task.place,
+        parent: task.parent,
+        waits: Waits::unpack(task.waits.get()),
+    }
+}
+
 impl Unobserved {
     /// Goes on with the first panic; the others are counted on stderr.
     pub(crate) fn resume(self) -> ! {
@@ -242,6 +256,12 @@ impl Unobserved {
         }
         drop_error(first);
     }
+}
+
+/// Says on stderr what nobody is left to be told.
+pub(super) fn lament(error: JoinError) {
+    say!("boucle: {error}, and nobody is left to be told");
+    drop_error(error);
 }
 
 /// Drops an error whose payload's destructor may panic.

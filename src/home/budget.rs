@@ -1,0 +1,41 @@
+//! How many children one poll of a task may poll, so that a task with many starves nobody.
+
+use super::{Home, STRIDE};
+
+/// What is left of [`STRIDE`]. Children who have children of their own share with them.
+pub(crate) struct Budget<'h> {
+    /// The loop, if the poll is one of its tasks'.
+    home: Option<&'h Home>,
+    left: u32,
+}
+
+impl<'h> Budget<'h> {
+    /// `inner` says that the one who begins is a child itself, who takes from what its parent has
+    /// left, but one poll at least.
+    #[inline]
+    pub(crate) fn begin(home: Option<&'h Home>, inner: bool) -> Budget<'h> {
+        let left = home.filter(|_| inner).map_or(STRIDE, |home| home.budget.get()).max(1);
+        Budget { home, left }
+    }
+
+    #[inline]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    /// One child is about to be polled; it counts for the loop's next look as well.
+    #[inline]
+    pub(crate) fn spend(&mut self) {
+        self.left -= 1;
+        if let Some(home) = self.home {
+            home.budget.set(self.left);
+            home.countdown.set(home.countdown.get() - 1);
+        }
+    }
+
+    /// The child has been polled, and may have spent some on its own children.
+    #[inline]
+    pub(crate) fn refresh(&mut self) {
+        self.left = self.home.map_or(self.left, |home| home.budget.get());
+    }
+}
