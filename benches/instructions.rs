@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use boucle::{block_on, gather, sleep, spawn, yield_now};
+use boucle::{block_on, gather, scope, sleep, spawn, yield_now};
 
 /// Name, what it does N times, N, the figure to reach, and the most that `--check` lets pass: what
 /// was measured last, and three in a hundred. Zero stands for none.
@@ -35,6 +35,7 @@ const WORKLOADS: &[Workload] = &[
     ("timer_10k_live", timer_10k_live, 50_000, 320, 407),
     ("gather_1000", gather_1000, 200_000, 450, 186),
     ("gather_1000_limit", gather_1000_limit, 200_000, 0, 0),
+    ("scope_1000", scope_1000, 100_000, 620, 0),
     ("block_on_ready", block_on_ready, 20_000, 0, 0),
 ];
 
@@ -267,6 +268,25 @@ fn gather_1000_limit(n: usize) {
         let futures = (0..1000).map(|_| Box::pin(yield_now()) as Pin<Box<dyn Future<Output = ()>>>);
         round_robin(futures.collect());
     }
+}
+
+/// Scopes of a thousand children that yield once.
+fn scope_1000(n: usize) {
+    block_on(async {
+        let data = Cell::new(0);
+        for _ in 0..n / 1000 {
+            scope(async |s| {
+                for _ in 0..1000 {
+                    s.spawn(async {
+                        yield_now().await;
+                        data.set(data.get() + 1);
+                    });
+                }
+            })
+            .await;
+        }
+        assert_eq!(data.get(), n / 1000 * 1000);
+    });
 }
 
 fn block_on_ready(n: usize) {

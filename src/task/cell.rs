@@ -51,6 +51,8 @@ union Content<F: Future> {
 pub(super) trait Extra: Sized {
     const TARGET: TargetVTable;
     const DELIVER: unsafe fn(NonNull<Anchor>);
+    /// Something that has to do with the task has panicked, but is not its result.
+    const STRAY: unsafe fn(NonNull<Header>, Payload);
     const POLL_WITH: bool;
 }
 
@@ -58,6 +60,10 @@ pub(super) trait Extra: Sized {
 impl Extra for () {
     const TARGET: TargetVTable = waker::TARGET;
     const DELIVER: unsafe fn(NonNull<Anchor>) = waker::deliver;
+    const STRAY: unsafe fn(NonNull<Header>, Payload) = |header, payload| {
+        // SAFETY: callers hold the task.
+        Tasks::of(unsafe { header.as_ref() }).report(end::error_for(header, Some(payload)));
+    };
     const POLL_WITH: bool = false;
 }
 
@@ -77,6 +83,7 @@ impl<F: Future, X: Extra, N> VTable<F, X, N> {
             } else {
                 |_, _| unreachable!("tasks of a loop are polled with their own waker")
             },
+            stray: X::STRAY,
             drop_future: drop_future::<F, X>,
             drop_output: drop_output::<F, X>,
             content: offset_of!(Cell<F, X>, content),
@@ -106,7 +113,8 @@ pub(super) unsafe fn spawn<F: Future>(
         let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
         let parent = tasks.running().map(|task| task.id);
         let anchor = Anchor::new(anchor_vtable(vtable), tasks.home.this(), slot, flags);
-        fill(cell, Header::new(anchor, tasks.next_id(), place, parent), (), future);
+        let header = Header::new(anchor, tasks.next_id(), place, parent);
+        fill(cell, header, ()).write(future);
         tasks.ready.push(cell.as_ptr().cast());
         cell.cast()
     }
@@ -127,7 +135,7 @@ pub(super) unsafe fn create<F: Future, X: Extra, N>(
     unsafe {
         let cell = allocate::<F, X>();
         let anchor = anchor(cell.cast(), anchor_vtable(VTable::<F, X, N>::TASK));
-        fill(cell, header(anchor), extra, future);
+        fill(cell, header(anchor), extra).write(future);
         cell.cast()
     }
 }
@@ -145,15 +153,18 @@ fn allocate<F: Future, X>() -> NonNull<Cell<F, X>> {
     NonNull::new(cell.cast()).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
+/// Writes all but the future, for which it says where to. The future is not passed through here,
+/// since that would copy it once more.
+///
 /// # Safety
 /// The cell was just allocated.
 #[inline]
-unsafe fn fill<F: Future, X>(cell: NonNull<Cell<F, X>>, header: Header, extra: X, future: F) {
+unsafe fn fill<F: Future, X>(cell: NonNull<Cell<F, X>>, header: Header, extra: X) -> *mut F {
     // SAFETY: the caller says so.
     unsafe {
         (&raw mut (*cell.as_ptr()).header).write(header);
         (&raw mut (*cell.as_ptr()).extra).write(extra);
-        (&raw mut (*cell.as_ptr()).content).cast::<F>().write(future);
+        (&raw mut (*cell.as_ptr()).content).cast()
     }
 }
 

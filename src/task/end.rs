@@ -8,7 +8,6 @@ use std::{mem::ManuallyDrop, ptr::NonNull};
 use super::{
     error::JoinError,
     header::Header,
-    nursery,
     state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT, SCOPED},
     tasks::{Tasks, name_of},
     waker,
@@ -58,14 +57,7 @@ pub(super) unsafe fn fail(header: NonNull<Header>, payload: Payload) {
 #[cold]
 pub(super) fn stray(header: NonNull<Header>, payload: Payload) {
     // SAFETY: callers hold the task; a child that has just ended has its scope around it.
-    unsafe {
-        let task = header.as_ref();
-        if task.is(SCOPED) {
-            nursery::panicked(header, payload);
-        } else {
-            Tasks::of(task).report(error_for(header, Some(payload)));
-        }
-    }
+    unsafe { (header.as_ref().vtable().stray)(header, payload) };
 }
 
 /// What is to be told of how a task has ended.

@@ -11,6 +11,7 @@ use std::{
 
 use super::state::{LIVE, QUEUED};
 use crate::{
+    guard::Payload,
     home::{Anchor, AnchorVTable},
     ready::Linked,
     wakee::{Target, Wakee},
@@ -62,6 +63,8 @@ pub(crate) struct TaskVTable {
     pub(crate) poll: unsafe fn(NonNull<Header>) -> bool,
     /// As `poll`, but the future gets this waker, and nobody can wake the task itself.
     pub(crate) poll_with: unsafe fn(NonNull<Header>, &Waker) -> bool,
+    /// Something that has to do with the task has panicked, but is not its result.
+    pub(crate) stray: unsafe fn(NonNull<Header>, Payload),
     pub(crate) drop_future: unsafe fn(NonNull<Header>),
     pub(crate) drop_output: unsafe fn(NonNull<Header>),
     /// Where the content of the cell begins, in bytes.

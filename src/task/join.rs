@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    cell,
+    berth, cell,
     end::{cancel_now, doom, error_of},
     error::JoinError,
     header::{Header, Id},
@@ -131,7 +131,7 @@ impl<T> JoinHandle<T> {
         let name = name.into();
         if self.task().is(SCOPED) {
             // SAFETY: [berth]; [handle].
-            unsafe { nursery::set_name(self.header, name) };
+            unsafe { berth::set_name(self.header, name) };
         } else {
             Tasks::of(self.task()).set_name(self.task(), name);
         }

@@ -41,6 +41,7 @@
 //! 4. The future of a task that borrows (only the root of a `block_on`) is dropped, and its
 //!    output taken, before that call returns or unwinds.
 
+mod berth;
 mod cell;
 mod end;
 mod error;

@@ -5,8 +5,7 @@ use std::{collections::HashMap, ptr::NonNull};
 use super::{
     TaskInfo,
     header::Header,
-    nursery,
-    state::LIVE,
+    state::{LIVE, SCOPED},
     tasks::{Tasks, info_of},
     waits::Waits,
     waker,
@@ -19,7 +18,7 @@ impl Tasks {
         let mut infos = Vec::with_capacity(self.live());
         let mut joined = HashMap::new();
         self.each(|anchor| {
-            if !waker::is_task(anchor) && !nursery::is_child(anchor) {
+            if !waker::is_task(anchor) && !is_child(anchor) {
                 return;
             }
             let header = anchor.cast::<Header>();
@@ -75,4 +74,10 @@ impl Tasks {
             None => true,
         }
     }
+}
+
+/// Whether an anchor in a roster is that of a scope's child.
+fn is_child(anchor: NonNull<Anchor>) -> bool {
+    // SAFETY: anchors in a roster are alive, and this is home.
+    unsafe { anchor.as_ref() }.flags.get() & SCOPED != 0
 }

@@ -11,10 +11,9 @@ use std::{
 };
 
 use super::{
-    TaskInfo,
+    TaskInfo, berth,
     error::JoinError,
     header::{Header, Id},
-    nursery,
     state::{NAMED, SCOPED, Status},
     waits::Waits,
 };
@@ -214,7 +213,7 @@ pub(crate) fn name_of(header: NonNull<Header>) -> Cow<'static, str> {
     unsafe {
         let task = header.as_ref();
         let given = if task.is(SCOPED) {
-            nursery::given_name(header)
+            berth::given_name(header)
         } else {
             Tasks::of(task).given_name(task)
         };

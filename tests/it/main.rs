@@ -6,6 +6,7 @@ mod combinations;
 mod hostile;
 mod panics;
 mod running;
+mod scope;
 #[allow(unsafe_code)]
 mod support;
 mod sync;

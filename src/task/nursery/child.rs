@@ -1,0 +1,161 @@
+//! How a child of a scope is polled, ends and is cancelled.
+
+use std::{
+    ptr::{self, NonNull},
+    task::Waker,
+};
+
+use super::hub::{Nursery, nursery};
+use crate::{
+    guard::{OnDrop, catch},
+    home::Anchor,
+    task::{
+        berth::berth,
+        end::{mark_cancelled, stray},
+        header::Header,
+        state::{BUSY, CANCEL, LIVE, OUTPUT, QUEUED, STARTED},
+        tasks::Tasks,
+        waker::wake_wakee,
+    },
+    wakee::set_polled,
+};
+
+/// # Safety
+/// On the scope's thread, by [`Nursery::poll`]; the child was popped.
+pub(super) unsafe fn poll_child(header: NonNull<Header>, at_home: bool, stranger: Option<&Waker>) {
+    // SAFETY: [queued] keeps the child until `QUEUED` is cleared, then `BUSY` does.
+    unsafe {
+        let task = header.as_ref();
+        let flags = task.flags() & !QUEUED;
+        if flags & LIVE == 0 {
+            task.anchor.flags.set(flags);
+            return Anchor::settle(header.cast());
+        }
+        task.anchor.flags.set(flags | BUSY | STARTED);
+        task.waits.set(0);
+        let vtable = task.vtable();
+        let ended = match stranger {
+            Some(waker) => (vtable.poll_with)(header, waker),
+            None => {
+                let tasks = at_home.then(|| Tasks::of(task));
+                let running = tasks.map(|tasks| tasks.running.replace(header.as_ptr()));
+                let polled = set_polled(header.as_ptr().cast_const().cast());
+                let ended = (vtable.poll)(header);
+                set_polled(polled);
+                if let Some((tasks, running)) = tasks.zip(running) {
+                    tasks.running.set(running);
+                }
+                ended
+            }
+        };
+        if ended {
+            conclude(header);
+        } else if header.as_ref().is(CANCEL) {
+            cancel_now(header);
+        } else {
+            header.as_ref().clear(BUSY);
+        }
+    }
+}
+
+/// The last step of a child's end.
+///
+/// # Safety
+/// The child is `BUSY` and not `LIVE`, and marked as ended; the caller does not use it any more.
+unsafe fn conclude(header: NonNull<Header>) {
+    // SAFETY: `BUSY` keeps the child until it is cleared; [nursery].
+    unsafe {
+        let nursery = nursery(header);
+        nursery.children.remove(header);
+        berth(header).end();
+        let joiner = header.as_ref().take_joiner();
+        header.as_ref().clear(BUSY);
+        Anchor::settle(header.cast());
+        if let Some(joiner) = joiner {
+            wake_wakee(joiner);
+        }
+        nursery.tell();
+    }
+}
+
+/// Drops the future of a child that is not on the stack, or has just left it.
+///
+/// # Safety
+/// On the scope's thread; the child is `LIVE` and in the list.
+#[cold]
+pub(super) unsafe fn cancel_now(header: NonNull<Header>) {
+    // SAFETY: `LIVE` keeps the child, then `BUSY`; [nursery].
+    unsafe {
+        let task = header.as_ref();
+        task.set(BUSY);
+        task.clear(LIVE);
+        let tasks = nursery(header).tasks();
+        let running = tasks.map(|tasks| tasks.running.replace(header.as_ptr()));
+        let polled = set_polled(ptr::null());
+        if let Err(payload) = catch(|| (task.vtable().drop_future)(header)) {
+            stray(header, payload);
+        }
+        set_polled(polled);
+        if let Some((tasks, running)) = tasks.zip(running) {
+            tasks.running.set(running);
+        }
+        mark_cancelled(header);
+        conclude(header);
+    }
+}
+
+/// Cancels a child, now or before the outermost cancel in its scope returns.
+///
+/// # Safety
+/// On the scope's thread; [nursery]; the child is `LIVE`.
+pub(in crate::task) unsafe fn doom(header: NonNull<Header>) {
+    // SAFETY: the caller says so.
+    unsafe {
+        Anchor::hold(header.cast());
+        let nursery = nursery(header);
+        nursery.doomed.borrow_mut().push_back(header);
+        nursery.drop_doomed();
+    }
+}
+
+/// Drops an output that nobody asked for, at once: what it borrows may go next.
+///
+/// # Safety
+/// On the scope's thread; [nursery]; the caller holds the child, which has an `OUTPUT` and no
+/// handle.
+pub(in crate::task) unsafe fn drop_output(header: NonNull<Header>) {
+    // SAFETY: the caller says so; the flag is clear, so nobody else takes it.
+    unsafe {
+        let task = header.as_ref();
+        task.clear(OUTPUT);
+        if let Err(payload) = catch(|| (task.vtable().drop_output)(header)) {
+            stray(header, payload);
+        }
+    }
+}
+
+impl Nursery {
+    /// Cancels what is to be cancelled, unless somebody further out is at it: a chain of children
+    /// that cancel each other in their destructors needs no stack.
+    pub(super) fn drop_doomed(&self) {
+        if self.dooming.replace(true) {
+            return;
+        }
+        let _reset = OnDrop(|| self.dooming.set(false));
+        loop {
+            let next = self.doomed.borrow_mut().pop_front();
+            let Some(header) = next else { return };
+            // SAFETY: it was held when it was pushed.
+            unsafe {
+                let task = header.as_ref();
+                if task.is(LIVE) && task.is(BUSY) {
+                    // It is dropped when it leaves the stack.
+                    task.set(CANCEL);
+                } else if task.is(LIVE) {
+                    cancel_now(header);
+                }
+                Anchor::release(header.cast());
+            }
+        }
+    }
+}
