@@ -169,6 +169,7 @@ impl Word {
         self.0.store((LIMIT as usize) << SHIFT, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_orphan(&self) -> bool {
         // Ordering: Relaxed; the bit never clears, and whoever acts on it does so in `send`.
         self.0.load(Ordering::Relaxed) & ORPHAN != 0

@@ -24,9 +24,11 @@
 //! since the moment a letter is posted its anchor and the loop may go.
 
 mod anchor;
+mod blocks;
 mod budget;
 
 pub(crate) use anchor::{Anchor, AnchorVTable, KEEP, LIVE};
+pub(crate) use blocks::Blocks;
 pub(crate) use budget::Budget;
 
 use std::{
@@ -58,6 +60,7 @@ pub(crate) struct Home {
     read: Cell<Vec<Letter>>,
     /// Reached through [`Home::with_roster`] alone.
     roster: UnsafeCell<Roster<Anchor>>,
+    pub(crate) blocks: Blocks,
     gone: Cell<bool>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i64>,
@@ -170,6 +173,7 @@ impl Home {
             inbox: Inbox::new(),
             read: Cell::new(Vec::new()),
             roster: UnsafeCell::new(Roster::new()),
+            blocks: Blocks::new(),
             gone: Cell::new(false),
             countdown: Cell::new(0),
             budget: Cell::new(0),

@@ -23,9 +23,8 @@ use super::{
     waker,
 };
 use crate::{
-    facade::{alloc, dealloc},
     guard::{Payload, catch, discard},
-    home::{Anchor, AnchorVTable},
+    home::{Anchor, AnchorVTable, Blocks, Home},
     wakee::TargetVTable,
 };
 
@@ -106,7 +105,7 @@ pub(super) unsafe fn spawn<F: Future>(
 ) -> NonNull<Header> {
     // SAFETY: the caller says so; `[queued]`: the flag keeps the memory.
     unsafe {
-        let cell = allocate::<F, ()>();
+        let cell = allocate::<F, ()>(Some(&tasks.home));
         let slot = tasks.home.enroll(cell.cast());
         tasks.live.set(tasks.live.get() + 1);
         let vtable = if main { VTable::<F, (), F>::MAIN } else { VTable::<F, (), F>::TASK };
@@ -126,6 +125,7 @@ pub(super) unsafe fn spawn<F: Future>(
 /// # Safety
 /// As for [`spawn`].
 pub(super) unsafe fn create<F: Future, X: Extra, N>(
+    home: Option<NonNull<Home>>,
     anchor: impl FnOnce(NonNull<Anchor>, *const AnchorVTable) -> Anchor,
     header: impl FnOnce(Anchor) -> Header,
     extra: X,
@@ -133,7 +133,7 @@ pub(super) unsafe fn create<F: Future, X: Extra, N>(
 ) -> NonNull<Header> {
     // SAFETY: the caller says so.
     unsafe {
-        let cell = allocate::<F, X>();
+        let cell = allocate::<F, X>(home.map(|home| home.as_ref()));
         let anchor = anchor(cell.cast(), anchor_vtable(VTable::<F, X, N>::TASK));
         fill(cell, header(anchor), extra).write(future);
         cell.cast()
@@ -145,11 +145,14 @@ const fn anchor_vtable(vtable: &'static TaskVTable) -> *const AnchorVTable {
     (&raw const *vtable).cast()
 }
 
+/// Memory for a cell, from what the loop has kept if there is one.
 #[inline]
-fn allocate<F: Future, X>() -> NonNull<Cell<F, X>> {
+fn allocate<F: Future, X>(home: Option<&Home>) -> NonNull<Cell<F, X>> {
     let layout = Layout::new::<Cell<F, X>>();
-    // SAFETY: a cell is never of size zero.
-    let cell = unsafe { alloc(layout) };
+    let cell = match home {
+        Some(home) => home.blocks.take(layout),
+        None => Blocks::new().take(layout),
+    };
     NonNull::new(cell.cast()).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
@@ -272,15 +275,21 @@ unsafe fn drop_output<F: Future, X>(header: NonNull<Header>) {
 /// As `AnchorVTable::dealloc`; the content is gone.
 unsafe fn free<F: Future, X>(anchor: NonNull<Anchor>) {
     let header = anchor.cast::<Header>();
-    // SAFETY: nobody refers to the task any more; it was allocated with this layout. The side
-    // table of names is home's, and a task that outlives its loop leaves its name there.
+    // SAFETY: nobody refers to the task any more; it was allocated with this layout. Unless it is
+    // an orphan, this is its home's thread: names and blocks are home's. A task that outlives its
+    // loop leaves its name there.
     unsafe {
         let task = header.as_ref();
-        if task.is(NAMED) && !task.anchor.word.is_orphan() {
-            Tasks::of(task).forget_name(task);
+        let home = (!task.anchor.word.is_orphan()).then(|| task.anchor.home);
+        if let Some(home) = home.filter(|_| task.is(NAMED)) {
+            home.cast::<Tasks>().as_ref().forget_name(task);
         }
         ptr::drop_in_place(header.as_ptr());
         ptr::drop_in_place(&raw mut (*header.cast::<Cell<F, X>>().as_ptr()).extra);
-        dealloc(header.as_ptr().cast(), Layout::new::<Cell<F, X>>());
+        let (block, layout) = (header.as_ptr().cast(), Layout::new::<Cell<F, X>>());
+        match home {
+            Some(home) => home.as_ref().blocks.give(block, layout),
+            None => Blocks::lose(block, layout),
+        }
     }
 }

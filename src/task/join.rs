@@ -383,6 +383,10 @@ impl<T> Drop for JoinHandle<T> {
                 task.clear(HANDLE);
                 return Anchor::settle(header.cast());
             }
+            if task.is(LIVE) && !task.has_joiner() {
+                // Detached: the loop, or the scope, keeps it.
+                return task.clear(HANDLE);
+            }
             Anchor::hold(header.cast());
             task.clear(HANDLE);
             drop_unread(header);

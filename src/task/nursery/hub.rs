@@ -130,10 +130,15 @@ impl Nursery {
     }
 
     /// Tells whoever polls the scope to do so again, unless it is being polled.
+    #[inline]
     pub(super) fn tell(&self) {
-        if self.polling.get() {
-            return;
+        if !self.polling.get() {
+            self.tell_parent();
         }
+    }
+
+    #[inline(never)]
+    fn tell_parent(&self) {
         if let Some(parent) = self.parent.take() {
             parent.wake();
         }
@@ -148,6 +153,7 @@ impl Nursery {
 ///
 /// # Safety
 /// On the scope's thread; [berth]; the header is alive.
+#[inline]
 pub(super) unsafe fn queue(header: NonNull<Header>) {
     // SAFETY: the caller says so; it is `LIVE`, so by [nursery] its nursery is alive; [queued].
     unsafe {

@@ -146,6 +146,7 @@ impl Nursery {
         // SAFETY: the caller says so; this is home's thread, since the scope was polled in it.
         let header = unsafe {
             cell::create::<F, Berth, N>(
+                home,
                 |at, vtable| anchor_at(home, at, vtable, LIVE | HANDLE | SCOPED),
                 |anchor| Header::new(anchor, id, place, nursery.header.parent),
                 Berth::new(this.cast(), nursery.berth.mail.clone()),
