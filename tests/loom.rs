@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use boucle::{Loop, Sleep, gather, sleep, yield_now};
+use boucle::{Loop, Sleep, gather, scope, sleep, yield_now};
 use loom::{
     cell::UnsafeCell,
     sync::{
@@ -570,6 +570,82 @@ fn child_wake_against_move() {
             yield_now().await;
             drop(all);
         });
+    });
+}
+
+// Children of a scope.
+
+#[test]
+fn scoped_wake_against_poll() {
+    explore("wake of a scope's child against poll", || {
+        let flag = Flag::new();
+        let child = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Loop::new().block_on(scope(async |s| {
+            s.spawn(child);
+            yield_now().await;
+        }));
+    });
+}
+
+#[test]
+fn scoped_wake_against_scope_drop() {
+    explore("wake of a child against drop of the scope", || {
+        Loop::new().block_on(async {
+            let child = lend([|waker: Waker| waker.wake()], never);
+            let mut all = Box::pin(scope(async |s| drop(s.spawn(child))));
+            poll_once(all.as_mut()).await;
+            poll_once(all.as_mut()).await;
+            drop(all);
+            yield_now().await;
+        });
+    });
+}
+
+#[test]
+fn scoped_wake_against_loop_drop() {
+    explore("wake of a scope's child against loop drop", || {
+        let l = Loop::new();
+        drop(l.spawn(scope(async |s| drop(s.spawn(lend([|waker: Waker| waker.wake()], never))))));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn body_wake_without_loop() {
+    explore("wake of a scope's body under another executor", || {
+        let flag = Flag::new();
+        let body = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Stranger::new().block_on(scope(async |_s| body.await));
+    });
+}
+
+#[test]
+fn scoped_wake_without_loop() {
+    explore("wake of a scope's child under another executor", || {
+        let flag = Flag::new();
+        let child = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Stranger::new().block_on(scope(async |s| drop(s.spawn(child))));
+    });
+}
+
+#[test]
+fn two_wakers_of_one_scoped_child_without_loop() {
+    explore_wide("two wakers of one scope's child under another executor", || {
+        let flag = Flag::new();
+        let elsewhere = [&flag, &flag].map(raise_and_wake);
+        let child = lend(elsewhere, until(&flag, 2));
+        Stranger::new().block_on(scope(async |s| drop(s.spawn(child))));
+    });
+}
+
+#[test]
+fn scope_drop_without_loop() {
+    explore("wake of a child against drop of its scope under another executor", || {
+        let child = lend([|waker: Waker| waker.wake()], never);
+        let mut all = Box::pin(scope(async |s| drop(s.spawn(child))));
+        let mut stranger = Stranger::new();
+        assert!(stranger.poll(all.as_mut()).is_pending());
+        assert!(stranger.poll(all.as_mut()).is_pending());
     });
 }
 
