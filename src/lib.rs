@@ -58,7 +58,9 @@ mod wait;
 
 pub use builder::Builder;
 pub use event_loop::{Loop, block_on};
-pub use gather::{Gather, Gathering, gather};
+pub use gather::{
+    Gather, Gathering, Race, Racing, TryGather, TryGathering, gather, race, try_gather,
+};
 pub use scope::{Scope, ScopedHandle, TryScope, scope, try_scope};
 pub use spawn::{YieldNow, spawn, yield_now};
 pub use stalled::Stalled;

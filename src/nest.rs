@@ -37,6 +37,16 @@ pub(crate) struct Nest {
     fresh: u32,
 }
 
+/// What came of polling a child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Child {
+    Pending,
+    /// It is not polled again.
+    Done,
+    /// Nobody is polled again: the caller drops the nest.
+    Last,
+}
+
 #[repr(C)]
 struct Block {
     anchor: Anchor,
@@ -109,14 +119,14 @@ impl Nest {
         Nest { block: None, len: len.expect("boucle: 2 billion futures in one call"), fresh: 0 }
     }
 
-    /// Polls the children that are ready, each once: at first all, then those that were woken.
-    /// `child` returns true when one is done, which is then never polled again.
+    /// Polls the children that are ready, each once: at first all, then those that were woken;
+    /// after [`Child::Last`], nobody.
     ///
     /// After 64 children in one poll of the task, the rest is left for its next turn.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        mut child: impl FnMut(usize, &mut Context<'_>) -> bool,
+        mut child: impl FnMut(usize, &mut Context<'_>) -> Child,
     ) {
         if self.len == 0 {
             return;
@@ -150,7 +160,10 @@ impl Nest {
             }
             budget.spend();
             // SAFETY: [block]; indices in the list are those of slots.
-            unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
+            let polled = unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
+            if polled == Child::Last {
+                return;
+            }
             budget.refresh();
         }
         drop(polling);
@@ -291,8 +304,8 @@ unsafe fn block_of(slot: NonNull<Slot>) -> NonNull<Block> {
 unsafe fn poll_slot(
     block: NonNull<Block>,
     index: u32,
-    child: impl FnOnce(&mut Context<'_>) -> bool,
-) {
+    child: impl FnOnce(&mut Context<'_>) -> Child,
+) -> Child {
     // SAFETY: the caller says so. The waker is lent, not counted: clones count themselves.
     unsafe {
         let slot = slot(block, index);
@@ -302,11 +315,12 @@ unsafe fn poll_slot(
         let polled = OnDrop(|| {
             set_polled(outer);
         });
-        let done = child(&mut Context::from_waker(&waker));
+        let became = child(&mut Context::from_waker(&waker));
         drop(polled);
-        if done {
+        if became == Child::Done {
             retire(slot);
         }
+        became
     }
 }
 

@@ -9,7 +9,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{current::current, guard::OnDrop, nest::Nest, task::JoinHandle, task_set::TaskSet};
+use crate::{
+    current::current,
+    guard::OnDrop,
+    nest::{Child, Nest},
+    task::JoinHandle,
+    task_set::TaskSet,
+};
 
 /// Waits until all tasks have ended, and returns those that finished and those that failed, each
 /// in the order given.
@@ -119,7 +125,7 @@ impl<T> Future for Wait<T> {
                 if ended && !std::mem::replace(&mut seen[index], true) {
                     *left -= 1;
                 }
-                ended
+                if ended { Child::Done } else { Child::Pending }
             });
             if *left > 0 {
                 return Poll::Pending;

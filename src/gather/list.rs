@@ -8,7 +8,9 @@ use std::{pin::Pin, task::Context};
 
 use super::{
     Stage,
+    race::RaceChildren,
     sealed::{self, Children},
+    try_gather::{Outcome, TryChildren},
 };
 
 impl<F: Future> sealed::Gather for Vec<F> {
@@ -64,6 +66,48 @@ impl<F: Future, const N: usize> Children for [Stage<F>; N] {
 
     fn clear(mut self: Pin<&mut Self>) {
         (0..N).for_each(|index| element(self.as_mut(), index).clear());
+    }
+}
+
+impl<F: Future<Output: Outcome>> TryChildren for Vec<Stage<F>> {
+    type Tried = Vec<<F::Output as Outcome>::Value>;
+    type Error = <F::Output as Outcome>::Error;
+
+    fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error> {
+        element(self, index).error()
+    }
+
+    fn values(mut self: Pin<&mut Self>) -> Self::Tried {
+        (0..Vec::len(&self)).map(|index| element(self.as_mut(), index).value()).collect()
+    }
+}
+
+impl<F: Future<Output: Outcome>, const N: usize> TryChildren for [Stage<F>; N] {
+    type Tried = [<F::Output as Outcome>::Value; N];
+    type Error = <F::Output as Outcome>::Error;
+
+    fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error> {
+        element(self, index).error()
+    }
+
+    fn values(mut self: Pin<&mut Self>) -> Self::Tried {
+        std::array::from_fn(|index| element(self.as_mut(), index).value())
+    }
+}
+
+impl<F: Future> RaceChildren for Vec<Stage<F>> {
+    type Prize = F::Output;
+
+    fn prize(self: Pin<&mut Self>, index: usize) -> F::Output {
+        element(self, index).take()
+    }
+}
+
+impl<F: Future, const N: usize> RaceChildren for [Stage<F>; N] {
+    type Prize = F::Output;
+
+    fn prize(self: Pin<&mut Self>, index: usize) -> F::Output {
+        element(self, index).take()
     }
 }
 

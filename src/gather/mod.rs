@@ -1,17 +1,29 @@
 //! `gather`: futures that run together inside the one that awaits them.
 
 mod list;
+mod race;
+mod try_gather;
 mod tuple;
 
+pub use race::{Race, Racing, race};
+pub use try_gather::{TryGather, TryGathering, try_gather};
+
 use std::{
+    convert::Infallible,
     fmt,
+    marker::PhantomData,
+    mem,
+    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
 
-use crate::{guard::catch, nest::Nest};
+use crate::{
+    guard::{Payload, catch, discard},
+    nest::{Child, Nest},
+};
 
 /// Runs futures together, in place, and returns their outputs in the order given.
 ///
@@ -38,9 +50,7 @@ use crate::{guard::catch, nest::Nest};
 /// });
 /// ```
 pub fn gather<G: Gather>(futures: G) -> Gathering<<G as sealed::Gather>::Children> {
-    let children = futures.into_children();
-    let len = children.len();
-    Gathering { children, nest: Nest::new(len), left: len }
+    Gathering::new(futures.into_children())
 }
 
 /// What [`gather`] takes: vectors, arrays and tuples of futures.
@@ -85,15 +95,31 @@ mod sealed {
         fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
         /// All are done: their outputs.
         fn take(self: Pin<&mut Self>) -> Self::Output;
-        /// Drops what is left of every child.
+        /// Drops what is left of every child. One whose destructor panics is gone then too.
         fn clear(self: Pin<&mut Self>);
     }
+
+    /// When futures that run together have ended, and what comes of it.
+    pub trait Rule<C: Children> {
+        const NAME: &'static str;
+        type Output;
+        /// What ends it before all are done.
+        type Early;
+        /// Whether this child, which is done, ends it for all.
+        fn early(children: Pin<&mut C>, index: usize) -> Option<Self::Early>;
+        fn ended(early: Self::Early) -> Self::Output;
+        /// All are done, and none has ended it.
+        fn take(children: Pin<&mut C>) -> Self::Output;
+    }
+
+    /// The rule of `gather`.
+    pub struct All;
 }
 
-use sealed::Children;
+use sealed::{All, Children, Rule};
 
 pin_project! {
-    /// The future of [`gather`].
+    /// The future of [`gather`]; with another `Rule`, that of [`try_gather`] or [`race`].
     ///
     /// # Cancellation
     /// Dropping it drops all the futures, and the outputs of those that have ended.
@@ -107,49 +133,105 @@ pin_project! {
     /// assert_eq!(boucle::block_on(both), (1, "two"));
     /// ```
     #[must_use = "futures do nothing unless they are awaited"]
-    pub struct Gathering<C> {
+    pub struct Gathering<C, Rule = All> {
         #[pin]
         children: C,
         nest: Nest,
         left: usize,
+        rule: PhantomData<Rule>,
     }
 }
 
-impl<C: Children> Future for Gathering<C> {
-    type Output = C::Output;
+impl<C: Children, R> Gathering<C, R> {
+    fn new(children: C) -> Self {
+        let len = children.len();
+        Gathering { children, nest: Nest::new(len), left: len, rule: PhantomData }
+    }
+}
+
+impl<C: Children, R: Rule<C>> Future for Gathering<C, R> {
+    type Output = R::Output;
 
     #[track_caller]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         let mut this = self.project();
-        assert!(*this.left != OVER, "a gather was polled after it had ended");
+        assert!(*this.left != OVER, "a {} was polled after it had ended", R::NAME);
         let (children, left) = (&mut this.children, &mut *this.left);
         if *left > 0 {
+            let mut early = None;
             let polled = catch(|| {
                 this.nest.poll(cx, |index, cx| {
-                    let done = children.as_mut().poll(index, cx);
-                    *left -= usize::from(done);
-                    done
+                    if !children.as_mut().poll(index, cx) {
+                        return Child::Pending;
+                    }
+                    *left -= 1;
+                    early = R::early(children.as_mut(), index);
+                    if early.is_some() { Child::Last } else { Child::Done }
                 });
             });
             if let Err(payload) = polled {
                 *left = OVER;
                 // A second panic, from a destructor, is dropped in favour of the first.
-                let _ = catch(|| children.as_mut().clear()).map_err(crate::guard::discard);
-                std::panic::resume_unwind(payload);
+                let _ = clear(children.as_mut()).map_err(discard);
+                resume_unwind(payload);
+            }
+            if let Some(early) = early {
+                *left = OVER;
+                // Those that are dropped now have nobody to wake any more.
+                drop(mem::replace(this.nest, Nest::new(0)));
+                if let Err(payload) = clear(children.as_mut()) {
+                    let _ = catch(|| drop(early)).map_err(discard);
+                    resume_unwind(payload);
+                }
+                return Poll::Ready(R::ended(early));
             }
             if *left > 0 {
                 return Poll::Pending;
             }
         }
         *this.left = OVER;
-        Poll::Ready(this.children.take())
+        Poll::Ready(R::take(this.children))
     }
 }
 
 /// How many are left of a gathering that has ended.
 const OVER: usize = usize::MAX;
 
-impl<C> fmt::Debug for Gathering<C> {
+/// Drops what is left of every child, whichever of them panic; the first of these panics.
+#[cold]
+fn clear<C: Children>(mut children: Pin<&mut C>) -> Result<(), Payload> {
+    let mut result = Ok(());
+    // Each round ends at a destructor that panics, and its child has gone.
+    while let Err(payload) = catch(|| children.as_mut().clear()) {
+        match result {
+            Ok(()) => result = Err(payload),
+            Err(_) => discard(payload),
+        }
+    }
+    result
+}
+
+impl<C: Children> Rule<C> for All {
+    const NAME: &'static str = "gather";
+    type Output = C::Output;
+    type Early = Infallible;
+
+    #[inline]
+    fn early(_: Pin<&mut C>, _: usize) -> Option<Infallible> {
+        None
+    }
+
+    fn ended(early: Infallible) -> C::Output {
+        match early {}
+    }
+
+    #[inline]
+    fn take(children: Pin<&mut C>) -> C::Output {
+        children.take()
+    }
+}
+
+impl<C, R> fmt::Debug for Gathering<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gathering").field("left", &self.left).finish_non_exhaustive()
     }
@@ -185,9 +267,14 @@ impl<F: Future> Stage<F> {
     }
 
     fn take(self: Pin<&mut Self>) -> F::Output {
+        self.output().take().expect("taken once")
+    }
+
+    /// The output of one that is done.
+    fn output(self: Pin<&mut Self>) -> &mut Option<F::Output> {
         match self.project() {
-            StageProj::Output { output } => output.take().expect("taken once"),
-            StageProj::Future { .. } => unreachable!("taken when all are done"),
+            StageProj::Output { output } => output,
+            StageProj::Future { .. } => unreachable!("asked when it is done"),
         }
     }
 

@@ -9,8 +9,31 @@ use pin_project_lite::pin_project;
 
 use super::{
     Stage,
+    race::RaceChildren,
     sealed::{self, Children},
+    try_gather::{Outcome, TryChildren},
 };
+
+/// Does something with the child of a number.
+macro_rules! at {
+    ($tuple:expr, $index:ident, |$stage:ident| $what:expr, $first:ident $($name:ident)*) => {{
+        let this = $tuple.project();
+        #[allow(unused_mut)]
+        let mut at = 0;
+        if $index == at {
+            let $stage = this.$first;
+            return $what;
+        }
+        $(
+            at += 1;
+            if $index == at {
+                let $stage = this.$name;
+                return $what;
+            }
+        )*
+        unreachable!("a tuple of {} has no child {}", at + 1, $index)
+    }};
+}
 
 /// The futures of a tuple, each in a field of its own.
 macro_rules! tuples {
@@ -39,19 +62,7 @@ macro_rules! tuples {
             }
 
             fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
-                let this = self.project();
-                #[allow(unused_mut)]
-                let mut at = 0;
-                if index == at {
-                    return this.$first.poll(cx);
-                }
-                $(
-                    at += 1;
-                    if index == at {
-                        return this.$name.poll(cx);
-                    }
-                )*
-                unreachable!("a tuple of {} has no child {index}", at + 1)
+                at!(self, index, |stage| stage.poll(cx), $first $($name)*)
             }
 
             fn take(self: Pin<&mut Self>) -> Self::Output {
@@ -63,6 +74,37 @@ macro_rules! tuples {
                 let this = self.project();
                 this.$first.clear();
                 $(this.$name.clear();)*
+            }
+        }
+
+        impl<$first, $($name),*> TryChildren for $tuple<$first, $($name),*>
+        where
+            $first: Future<Output: Outcome>,
+            $($name: Future<Output: Outcome<Error = <$first::Output as Outcome>::Error>>,)*
+        {
+            type Tried =
+                (<$first::Output as Outcome>::Value, $(<$name::Output as Outcome>::Value,)*);
+            type Error = <$first::Output as Outcome>::Error;
+
+            fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error> {
+                at!(self, index, |stage| stage.error(), $first $($name)*)
+            }
+
+            fn values(self: Pin<&mut Self>) -> Self::Tried {
+                let this = self.project();
+                (this.$first.value(), $(this.$name.value(),)*)
+            }
+        }
+
+        impl<$first, $($name),*> RaceChildren for $tuple<$first, $($name),*>
+        where
+            $first: Future,
+            $($name: Future<Output = $first::Output>,)*
+        {
+            type Prize = $first::Output;
+
+            fn prize(self: Pin<&mut Self>, index: usize) -> Self::Prize {
+                at!(self, index, |stage| stage.take(), $first $($name)*)
             }
         }
     )*};

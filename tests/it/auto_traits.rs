@@ -1,8 +1,8 @@
 //! What is `Send`, and what must never be.
 
 use boucle::{
-    Canceller, Gathering, Id, JoinError, JoinHandle, Loop, Sleep, Stalled, Status, TaskInfo,
-    TaskSet, Wait, Waiter, sync::WaitFor,
+    Canceller, Gathering, Id, JoinError, JoinHandle, Loop, Racing, Sleep, Stalled, Status,
+    TaskInfo, TaskSet, TryGathering, Wait, Waiter, sync::WaitFor,
 };
 
 #[test]
@@ -38,4 +38,6 @@ fn what_belongs_to_a_thread_stays_there() {
     <Waiter as AmbiguousIf<_>>::it_has_not();
     <WaitFor<'static> as AmbiguousIf<_>>::it_has_not();
     <Gathering<()> as AmbiguousIf<_>>::it_has_not();
+    <TryGathering<()> as AmbiguousIf<_>>::it_has_not();
+    <Racing<()> as AmbiguousIf<_>>::it_has_not();
 }

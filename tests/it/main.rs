@@ -5,6 +5,7 @@ mod auto_traits;
 mod combinations;
 mod hostile;
 mod panics;
+mod races;
 mod running;
 mod scope;
 #[allow(unsafe_code)]
