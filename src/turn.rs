@@ -112,6 +112,25 @@ impl Core {
         drop(wakee);
     }
 
+    /// The sleep of a timer was dropped or reset elsewhere.
+    #[cold]
+    fn hear(&self, key: Key, reset: bool) {
+        let wakee = self.timers.borrow_mut().remove(key);
+        match wakee {
+            Some(wakee) if reset => wakee.wake(),
+            wakee => drop(wakee),
+        }
+    }
+
+    /// Gives a timer another deadline and age, for whoever waits for it already; `None` if it has
+    /// fired, and is now forgotten.
+    #[inline(never)]
+    pub(crate) fn rearm(&self, key: Key, at: Instant, born: u64) -> Option<Key> {
+        let mut timers = self.timers.borrow_mut();
+        let wakee = timers.remove(key)?;
+        Some(timers.arm(at, born, wakee))
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let earliest = self.timers.borrow_mut().earliest();
         earliest.map(clock::instant)
@@ -120,7 +139,7 @@ impl Core {
     /// Reads letters and fires timers.
     pub(crate) fn look(&self) {
         if self.tasks.home.bell.answer() {
-            self.tasks.home.read_letters(|slot| self.disarm(Key(slot)));
+            self.tasks.home.read_letters(|slot, reset| self.hear(Key(slot), reset));
         }
         if self.timers.borrow().len() > 0 {
             let now = self.clock.nanos();

@@ -74,6 +74,8 @@ pub(crate) enum Letter {
     Anchor(NonNull<Anchor>),
     /// The sleep of this timer was dropped elsewhere.
     Timer(u32),
+    /// The sleep of this timer was reset elsewhere: who waits for it must poll it again.
+    Reset(u32),
 }
 
 // SAFETY: a letter is an address for home, which alone follows it.
@@ -213,15 +215,17 @@ impl Home {
         }
     }
 
-    /// Reads the letters; `timer` hears of sleeps that were dropped elsewhere.
-    pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32)) {
+    /// Reads the letters; `timer` hears of sleeps that were dropped elsewhere, or reset (then
+    /// true).
+    pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32, bool)) {
         let mut letters = self.read.take();
         self.inbox.swap(&mut letters);
         for letter in letters.drain(..) {
             match letter {
                 // SAFETY: [memory]: the letter keeps the anchor, and this is home.
                 Letter::Anchor(anchor) => unsafe { Anchor::receive(anchor) },
-                Letter::Timer(slot) => timer(slot),
+                Letter::Timer(slot) => timer(slot, false),
+                Letter::Reset(slot) => timer(slot, true),
             }
         }
         self.read.set(letters);
@@ -297,7 +301,7 @@ impl Home {
                 // SAFETY: [memory]: the letter keeps the anchor.
                 Letter::Anchor(anchor) => unsafe { Anchor::returned(anchor) },
                 // SAFETY: one of the pins was for this timer.
-                Letter::Timer(_) => unsafe { Home::release(home) },
+                Letter::Timer(_) | Letter::Reset(_) => unsafe { Home::release(home) },
             }
         }
     }

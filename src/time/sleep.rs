@@ -79,7 +79,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The time on the clock of the current loop, or on the real one, and which it is.
 #[inline]
-fn time() -> (Instant, ClockId) {
+pub(super) fn time() -> (Instant, ClockId) {
     match with_core(|core| (core.clock().now(), core.clock().id())) {
         Some(time) => time,
         None => (Instant::now(), ClockId::REAL),
@@ -137,12 +137,19 @@ unsafe impl Send for Sleep {}
 // SAFETY: nothing but plain data is reachable through `&Sleep`.
 unsafe impl Sync for Sleep {}
 
+/// The number of a sleep that is made now.
+#[inline]
+fn next_born() -> u64 {
+    let born = BORN.get();
+    BORN.set(born + 1);
+    born
+}
+
 impl Sleep {
     #[inline]
-    fn new(deadline: Instant, clock: ClockId, due: bool) -> Sleep {
-        let born = BORN.get();
-        BORN.set(born + 1);
-        Sleep { deadline, born, clock, stage: if due { Stage::Due } else { Stage::New } }
+    pub(super) fn new(deadline: Instant, clock: ClockId, due: bool) -> Sleep {
+        let stage = if due { Stage::Due } else { Stage::New };
+        Sleep { deadline, born: next_born(), clock, stage }
     }
 
     /// When it ends.
@@ -153,6 +160,67 @@ impl Sleep {
     /// ```
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Gives it another deadline, whether it waits, has ended or was never polled.
+    ///
+    /// From now on it is like a new sleep until then: it ends neither earlier nor at the old
+    /// deadline, and counts as the youngest of those with the same one. Whoever awaits it already
+    /// is woken at the new deadline. The deadline is on the clock of the loop that runs on this
+    /// thread, or, outside a loop, on the clock that the sleep had.
+    ///
+    /// It may be called on any thread. Elsewhere than in the loop that polled the sleep, it wakes
+    /// whoever awaits it, who must poll it again for the new deadline to count.
+    ///
+    /// O(1); O(log n) if the loop has looked at it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let l = boucle::Loop::builder().virtual_time().build();
+    /// l.block_on(async {
+    ///     let start = boucle::now();
+    ///     let mut idle = boucle::sleep(Duration::from_secs(1));
+    ///     idle.reset(start + Duration::from_secs(3));
+    ///     (&mut idle).await;
+    ///     idle.reset(start + Duration::from_secs(5));
+    ///     idle.await;
+    ///     assert_eq!(boucle::now() - start, Duration::from_secs(5));
+    /// });
+    /// ```
+    pub fn reset(&mut self, deadline: Instant) {
+        let (now, clock) = match with_core(|core| (core.clock().now(), core.clock().id())) {
+            Some((now, clock)) => (Some(now), clock),
+            None if self.clock == ClockId::REAL => (Some(Instant::now()), self.clock),
+            // Nobody here can tell the time of that clock; the loop will.
+            None => (None, self.clock),
+        };
+        self.set(deadline, clock, now.is_some_and(|now| deadline <= now));
+    }
+
+    /// As [`Sleep::reset`]; `due` as in [`Sleep::new`].
+    pub(super) fn set(&mut self, deadline: Instant, clock: ClockId, due: bool) {
+        let born = next_born();
+        let mut stage = if due { Stage::Due } else { Stage::New };
+        if let Stage::Armed(home, key) = self.stage {
+            self.stage = Stage::Done;
+            if ptr::eq(here(), home.as_ptr()) {
+                // Fired already? Then who waits was woken, and polls again.
+                if let Some(Some(key)) = with_core(|core| core.rearm(key, deadline, born)) {
+                    stage = Stage::Armed(home, key);
+                }
+            } else {
+                // SAFETY: [armed], and the stage was left.
+                unsafe { send_elsewhere(home, Letter::Reset(key.0)) };
+            }
+        }
+        *self = Sleep { deadline, born, clock, stage };
+    }
+
+    /// Whether it has ended, or its pause of one turn has begun.
+    #[inline]
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
     }
 
     #[inline]
@@ -181,28 +249,30 @@ impl Sleep {
 
     /// Gives the timer up, on whatever thread.
     #[inline]
-    fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self) {
         if let Stage::Armed(home, key) = self.stage {
             self.stage = Stage::Done;
             if ptr::eq(here(), home.as_ptr()) {
                 with_core(|core| core.disarm(key));
             } else {
                 // SAFETY: [armed], and the stage is left here.
-                unsafe { disarm_elsewhere(home, key) };
+                unsafe { send_elsewhere(home, Letter::Timer(key.0)) };
             }
         }
     }
 }
 
+/// Gives a timer up by a letter to its loop.
+///
 /// # Safety
-/// [armed]; the timer is given up.
+/// [armed]; the stage is left, and the letter is about its timer.
 #[cold]
-unsafe fn disarm_elsewhere(home: NonNull<Home>, key: Key) {
+unsafe fn send_elsewhere(home: NonNull<Home>, letter: Letter) {
     // SAFETY: [armed] keeps the loop's memory until the letter is posted. If it cannot be, the
     // loop is gone, and with it went a reference to this timer, given back here.
     unsafe {
         let home_ref = HomeRef::new(home);
-        if !home_ref.post(Letter::Timer(key.0)) {
+        if !home_ref.post(letter) {
             Home::release(home);
         }
     }
@@ -237,6 +307,7 @@ impl Future for Sleep {
                 this.disarm();
                 this.start(core, cx)
             }
+            Stage::Due if this.clock != core.clock().id() => Polled::OtherClock,
             Stage::Due => {
                 this.stage = Stage::Done;
                 cx.waker().wake_by_ref();

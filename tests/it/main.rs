@@ -6,6 +6,7 @@ mod combinations;
 mod hostile;
 mod panics;
 mod races;
+mod resets;
 mod running;
 mod scope;
 #[allow(unsafe_code)]

@@ -18,7 +18,7 @@ use boucle::{
 use crate::trace::{Count, Trace, millis, panic_of, secs, simulated};
 
 /// Polls once, whatever comes of it.
-async fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub(crate) async fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     let mut future = Some(future);
     poll_fn(move |cx| match future.take() {
         Some(future) => Poll::Ready(future.poll(cx)),
@@ -27,12 +27,12 @@ async fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     .await
 }
 
-fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+pub(crate) fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
 /// A sleep whose timer the loop has, for whoever `waker` wakes.
-fn armed(l: &Loop, length: Duration, waker: &Waker) -> Sleep {
+pub(crate) fn armed(l: &Loop, length: Duration, waker: &Waker) -> Sleep {
     let mut armed = None;
     l.block_on(async {
         let sleep = armed.insert(sleep(length));
