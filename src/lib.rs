@@ -67,5 +67,8 @@ pub use stalled::Stalled;
 pub use sync::Waiter;
 pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
 pub use task_set::TaskSet;
-pub use time::{Sleep, now, sleep, sleep_until};
+pub use time::{
+    Elapsed, Interval, MissedTicks, Sleep, Timeout, interval, interval_at, now, sleep, sleep_until,
+    timeout, timeout_at,
+};
 pub use wait::{Wait, wait};

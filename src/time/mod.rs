@@ -12,6 +12,12 @@
 //! });
 //! ```
 
+mod elapsed;
+mod interval;
 mod sleep;
+mod timeout;
 
+pub use elapsed::Elapsed;
+pub use interval::{Interval, MissedTicks, Tick, interval, interval_at};
 pub use sleep::{Sleep, now, sleep, sleep_until};
+pub use timeout::{Timeout, timeout, timeout_at};

@@ -1,14 +1,23 @@
 //! What is `Send`, and what must never be.
 
+use std::{cell::Cell, future::Ready, rc::Rc};
+
 use boucle::{
-    Canceller, Gathering, Id, JoinError, JoinHandle, Loop, Racing, Sleep, Stalled, Status,
-    TaskInfo, TaskSet, TryGathering, Wait, Waiter, sync::WaitFor,
+    Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, Loop, Racing, Sleep,
+    Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering, Wait, Waiter,
+    sync::WaitFor,
+    time::{MissedTicks, Tick},
 };
 
 #[test]
 fn plain_data_goes_anywhere() {
     fn anywhere<T: Send + Sync + 'static>() {}
     anywhere::<Sleep>();
+    anywhere::<Interval>();
+    anywhere::<Tick<'static>>();
+    anywhere::<MissedTicks>();
+    anywhere::<Timeout<Ready<u8>>>();
+    anywhere::<Elapsed>();
     anywhere::<JoinError>();
     anywhere::<Stalled>();
     anywhere::<TaskInfo>();
@@ -26,6 +35,22 @@ struct Sync_;
 impl<T: ?Sized> AmbiguousIf<()> for T {}
 impl<T: ?Sized + Send> AmbiguousIf<Send_> for T {}
 impl<T: ?Sized + Sync> AmbiguousIf<Sync_> for T {}
+
+/// As [`AmbiguousIf`], for `Sync` alone.
+trait AmbiguousIfSync<Which> {
+    fn it_is_not() {}
+}
+
+impl<T: ?Sized> AmbiguousIfSync<()> for T {}
+impl<T: ?Sized + Sync> AmbiguousIfSync<Sync_> for T {}
+
+#[test]
+fn a_timeout_is_what_its_future_is() {
+    fn send<T: Send>() {}
+    send::<Timeout<Cell<u8>>>();
+    <Timeout<Cell<u8>> as AmbiguousIfSync<_>>::it_is_not();
+    <Timeout<Rc<u8>> as AmbiguousIf<_>>::it_has_not();
+}
 
 /// Compiling is the test.
 #[test]

@@ -4,6 +4,7 @@
 mod auto_traits;
 mod combinations;
 mod hostile;
+mod intervals;
 mod panics;
 mod races;
 mod resets;
@@ -15,6 +16,7 @@ mod sync;
 mod tasks;
 mod tidy;
 mod time;
+mod timeouts;
 mod together;
 mod trace;
 mod transcripts;

@@ -26,6 +26,11 @@ impl Trace {
         self.0.borrow_mut().push(what.to_string());
     }
 
+    /// How much was said since the last look.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// What was said since the last look, in one line.
     pub(crate) fn take(&self) -> String {
         self.0.take().join(" ")
