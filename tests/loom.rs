@@ -699,6 +699,37 @@ fn sleep_drop_against_run() {
 }
 
 #[test]
+fn sleep_reset_against_loop_drop() {
+    explore("sleep reset and dropped elsewhere against loop drop", || {
+        let l = Loop::new();
+        let mut hour = armed(&l);
+        let later = hour.deadline() + Duration::from_secs(1);
+        thread::spawn(move || {
+            hour.reset(later);
+            drop(hour);
+        });
+    });
+}
+
+#[test]
+fn sleep_reset_against_run() {
+    explore("sleep reset elsewhere against a run", || {
+        let flag = Flag::new();
+        let l = Loop::new();
+        let (mut hour, raised) = (armed(&l), flag.clone());
+        let elsewhere = move |waker| {
+            let later = hour.deadline() + Duration::from_secs(1);
+            hour.reset(later);
+            raise_and_wake(&raised)(waker);
+            assert_eq!(hour.deadline(), later);
+        };
+        l.block_on(lend([elsewhere], until(&flag, 1)));
+        // The letter came first, so the timer is gone until somebody polls the sleep.
+        assert_eq!(l.next_deadline(), None);
+    });
+}
+
+#[test]
 fn sleep_moves_to_another_loop() {
     explore("sleep polled in another loop against a run", || {
         let flag = Flag::new();

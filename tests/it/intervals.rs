@@ -148,7 +148,7 @@ fn t48_ticks_that_are_made_up_for_starve_nobody() {
         }
         (ticking, turns)
     });
-    assert!(ticking.is_finished() && turns >= 1000, "{turns}");
+    assert!(ticking.is_finished() && (1000..=1002).contains(&turns), "{turns}");
 }
 
 #[test]
