@@ -168,3 +168,43 @@ fn embed() {
         &["task: waits for a letter", "host: key o", "host: key k", "task: bonjour", "task: slept"],
     );
 }
+
+#[test]
+fn scope() {
+    check(
+        "scope",
+        &[
+            "A scope waits for its children:",
+            "  burger starts",
+            "  fries starts",
+            "  soda starts",
+            "  soda is dish number 1",
+            "  fries is dish number 2",
+            "  burger is dish number 3",
+            "  the body is done first, and yet 3 dishes are served",
+            "One error ends them all:",
+            "  the old pan is cleaned",
+            "  the new pan is cleaned",
+            "  the old pan burns",
+        ],
+    );
+}
+
+#[test]
+fn graceful_shutdown() {
+    check(
+        "graceful_shutdown",
+        &[
+            "web: request 1",
+            "mail: request 1",
+            "web: request 2",
+            "web: request 3",
+            "mail: request 2",
+            "^C",
+            "web: flushed 3 requests",
+            "mail: flushed 2 requests",
+            "stubborn: cut off",
+            "down after 12 s",
+        ],
+    );
+}
