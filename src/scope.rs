@@ -19,7 +19,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    guard::{catch, discard},
+    guard::{OnDrop, catch, discard},
     task::{Id, JoinError, JoinHandle, Nursery, Status},
 };
 
@@ -187,8 +187,8 @@ impl<'scope> Scope<'scope, '_> {
 
     /// Spawns a child.
     ///
-    /// On a scope that is ending, or was cancelled, the future is dropped at once, and the handle
-    /// gives an error.
+    /// On a scope that is ending, so in a destructor of its body or of a child, and on one that was
+    /// cancelled, the future is dropped at once, and the handle gives an error.
     ///
     /// ```
     /// boucle::block_on(async {
@@ -341,6 +341,10 @@ impl Children {
     /// Runs the body and the children until all have ended or the scope is cut short, and drops
     /// what is left; goes on with the first panic.
     async fn run<B: Future>(&self, mut body: Pin<&mut Option<B>>) -> Option<B::Output> {
+        // SAFETY: [nursery]: it is released when `self` is dropped.
+        let nursery = unsafe { self.0.as_ref() };
+        // Also when this future is dropped, which is before the body is.
+        let refusing = OnDrop(|| nursery.refuse());
         let mut output = None;
         poll_fn(|cx| {
             let poll_body = |cx: &mut Context<'_>| {
@@ -358,8 +362,7 @@ impl Children {
             }
         })
         .await;
-        // SAFETY: [nursery]: it is released when `self` is dropped.
-        let nursery = unsafe { self.0.as_ref() };
+        drop(refusing);
         if let Err(payload) = catch(|| body.set(None)) {
             nursery.body_panicked(payload);
         }

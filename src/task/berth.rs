@@ -184,10 +184,9 @@ impl Mail {
         (post.waker.replace(waker), std::mem::take(&mut post.woken))
     }
 
-    /// Wakes whoever polls the scope.
-    pub(super) fn tell(&self) {
-        let told = lock(&self.post).as_mut().and_then(|post| post.waker.take());
-        wake(told);
+    /// Takes the waker of whoever polls the scope.
+    pub(super) fn take_waker(&self) -> Option<Waker> {
+        lock(&self.post).as_mut().and_then(|post| post.waker.take())
     }
 
     /// Takes no mail from now on.

@@ -14,7 +14,9 @@ use std::{
 use boucle::{Loop, Status, Waiter, block_on, now, scope, sleep, spawn, try_scope, yield_now};
 
 use crate::{
-    support::{Drops, Log, boom, on_drop, own_waker, panics, poll_with, virtual_loop},
+    support::{
+        Act, Drops, Log, boom, foreign_waker, on_drop, own_waker, panics, poll_with, virtual_loop,
+    },
     trace::secs,
 };
 
@@ -683,4 +685,138 @@ fn a_scope_without_children_ends_at_once() {
     let polled = ready.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(polled, Poll::Ready(7));
     assert_eq!(block_on(scope(async |_s| 8)), 8);
+}
+
+/// A scope's future where its own waker can reach it.
+type Reachable = Rc<RefCell<Option<Pin<Box<dyn Future<Output = ()>>>>>>;
+
+fn poll_reachable(scope: &Reachable, waker: &Waker) {
+    let mut slot = scope.borrow_mut();
+    assert!(poll_with(slot.as_mut().unwrap(), waker).is_pending());
+}
+
+#[test]
+fn t13_a_waker_that_drops_the_scope_it_should_poll() {
+    let (l, armed) = (virtual_loop(), Rc::new(Cell::new(false)));
+    for by_child in [true, false] {
+        let (gate, reachable) = (Rc::new(Waiter::new(1)), Reachable::default());
+        let waker = foreign_waker({
+            let (armed, reachable) = (armed.clone(), reachable.clone());
+            move |act| {
+                if act == Act::Wake && armed.get() {
+                    let scope = reachable.borrow_mut().take();
+                    drop(scope);
+                }
+            }
+        });
+        *reachable.borrow_mut() = Some(Box::pin(scope({
+            let gate = gate.clone();
+            async move |s| {
+                if by_child {
+                    let gate = gate.clone();
+                    s.spawn(async move { gate.wait().await });
+                    pending::<()>().await;
+                }
+                gate.wait().await;
+            }
+        })));
+        l.block_on(async {
+            armed.set(false);
+            poll_reachable(&reachable, &waker);
+            poll_reachable(&reachable, &waker);
+            armed.set(true);
+            gate.set();
+        });
+        assert!(reachable.borrow().is_none(), "by_child: {by_child}");
+    }
+}
+
+#[test]
+fn t47_a_destructor_of_a_child_outside_a_run_rings_the_hosts_bell() {
+    let (l, gate) = (virtual_loop(), Rc::new(Waiter::new(1)));
+    let rings = Arc::new(Flag::default());
+    let task = l.spawn({
+        let gate = gate.clone();
+        async move { gate.wait().await }
+    });
+    let mut outside = Box::pin(scope(async |s| {
+        s.spawn(async {
+            let _guard = on_drop(|| gate.set());
+            pending::<()>().await;
+        });
+        pending::<()>().await;
+    }));
+    poll_twice(&mut outside, &l);
+    l.run_until_stalled();
+    l.on_wake({
+        let rings = rings.clone();
+        move || rings.clone().wake()
+    });
+    drop(outside);
+    assert_eq!((task.status(), *rings.0.lock().unwrap()), (Status::Ready, 1));
+}
+
+#[test]
+fn t48_a_scope_away_from_its_loop_is_idle_however_many_children_wait() {
+    let (first, second) = (virtual_loop(), virtual_loop());
+    let mut moving = Box::pin(scope(async |s| {
+        for _ in 0..100 {
+            s.spawn(pending::<()>());
+        }
+        pending::<()>().await;
+    }));
+    poll_twice(&mut moving, &first);
+    poll_twice(&mut moving, &first);
+    let task = second.spawn(moving);
+    let steps = std::iter::from_fn(|| second.step().then_some(())).take(10).count();
+    assert_eq!((steps, task.status()), (1, Status::Waiting));
+}
+
+#[test]
+fn t37_a_destructor_of_the_body_that_spawns() {
+    let (l, log) = (virtual_loop(), Log::default());
+    let cut: Result<(), ()> = l.block_on(try_scope(async |s| {
+        let _spawner = on_drop(|| log.push(s.spawn(async { Ok(()) }).status().to_string()));
+        s.spawn(async { Err::<(), ()>(()) });
+        pending().await
+    }));
+    assert_eq!(cut, Err(()));
+    let mut dropped = Box::pin(scope(async |s| {
+        let _spawner = on_drop(|| log.push(s.spawn(async {}).status().to_string()));
+        pending::<()>().await;
+    }));
+    poll_twice(&mut dropped, &l);
+    drop(dropped);
+    assert_eq!(log.take(), ["CANCELLED", "CANCELLED"]);
+}
+
+/// What runs while the scope lets go may wake its body. That must not keep the scope's memory, as
+/// LeakSanitizer tells.
+#[test]
+fn t10_a_wake_of_the_body_while_the_scope_lets_go() {
+    thread_local! {
+        static WAKER: RefCell<Option<Waker>> = const { RefCell::new(None) };
+    }
+    let log = Log::default();
+    let l = Loop::builder()
+        .on_unobserved({
+            let log = log.clone();
+            move |_| {
+                log.push("woken");
+                WAKER.take().unwrap().wake();
+            }
+        })
+        .build();
+    let task = l.spawn(scope(async |s| {
+        s.spawn(async {
+            let _guard = on_drop(|| boom());
+            pending::<()>().await;
+        });
+        WAKER.set(Some(own_waker().await));
+        pending::<()>().await;
+    }));
+    l.run_until_stalled();
+    assert!(task.cancel());
+    drop((task, l));
+    assert_eq!(log.take(), ["woken"]);
 }

@@ -5,7 +5,7 @@ use std::{
     task::Waker,
 };
 
-use super::hub::{Nursery, nursery};
+use super::hub::{Nursery, nursery, tell};
 use crate::{
     guard::{OnDrop, catch},
     home::Anchor,
@@ -65,8 +65,8 @@ pub(super) unsafe fn poll_child(header: NonNull<Header>, at_home: bool, stranger
 unsafe fn conclude(header: NonNull<Header>) {
     // SAFETY: `BUSY` keeps the child until it is cleared; [nursery].
     unsafe {
-        let nursery = nursery(header);
-        nursery.children.remove(header);
+        let this = berth(header).nursery.cast::<Nursery>();
+        (*this.as_ptr()).children.remove(header);
         berth(header).end();
         let joiner = header.as_ref().take_joiner();
         header.as_ref().clear(BUSY);
@@ -74,7 +74,8 @@ unsafe fn conclude(header: NonNull<Header>) {
         if let Some(joiner) = joiner {
             wake_wakee(joiner);
         }
-        nursery.tell();
+        // The scope is being polled or dropped, so no waker has dropped it meanwhile.
+        tell(this);
     }
 }
 

@@ -126,27 +126,44 @@ impl Nursery {
     /// The scope is to end as soon as it is polled, or goes on being polled.
     pub(crate) fn cut(&self) {
         self.cut.set(true);
-        self.tell();
+        // SAFETY: whoever has `self` keeps the scope from being dropped meanwhile.
+        unsafe { tell(self.berth.nursery.cast()) };
     }
+}
 
-    /// Tells whoever polls the scope to do so again, unless it is being polled.
-    #[inline]
-    pub(super) fn tell(&self) {
-        if !self.polling.get() {
-            self.tell_parent();
-        }
+/// Tells whoever polls the scope to do so again, unless it is being polled.
+///
+/// That may run foreign code, which may drop the scope and with it the nursery.
+///
+/// # Safety
+/// On the scope's thread; the nursery is alive.
+#[inline]
+pub(super) unsafe fn tell(this: NonNull<Nursery>) {
+    // SAFETY: the caller says so.
+    if unsafe { !(*this.as_ptr()).polling.get() } {
+        // SAFETY: likewise.
+        unsafe { tell_parent(this) };
     }
+}
 
-    #[inline(never)]
-    fn tell_parent(&self) {
-        if let Some(parent) = self.parent.take() {
-            parent.wake();
-        }
-        match &self.berth.mail {
-            None => wake_foreign(self.stranger.take()),
-            Some(mail) => mail.tell(),
-        }
+/// # Safety
+/// As [`tell`].
+#[inline(never)]
+unsafe fn tell_parent(this: NonNull<Nursery>) {
+    // All is taken out first: nothing of the nursery is used once anybody was woken.
+    // SAFETY: the caller says so.
+    let (parent, stranger) = unsafe {
+        let nursery = this.as_ref();
+        let stranger = match &nursery.berth.mail {
+            None => nursery.stranger.take(),
+            Some(mail) => mail.take_waker(),
+        };
+        (nursery.parent.take(), stranger)
+    };
+    if let Some(parent) = parent {
+        parent.wake();
     }
+    wake_foreign(stranger);
 }
 
 /// Puts a child, or the body, into its nursery's queue unless it is there or has ended.
@@ -160,9 +177,9 @@ pub(super) unsafe fn queue(header: NonNull<Header>) {
         let task = header.as_ref();
         if task.sleeps() {
             task.set(QUEUED);
-            let nursery = nursery(header);
-            nursery.ready.push(header.as_ptr());
-            nursery.tell();
+            let this = berth(header).nursery.cast::<Nursery>();
+            (*this.as_ptr()).ready.push(header.as_ptr());
+            tell(this);
         }
     }
 }

@@ -197,9 +197,14 @@ impl Nursery {
         let stranger = nursery.away.get().then(|| cx.waker());
         let mut budget = Budget::begin(home, is_child_polled());
         let until = nursery.ready.last();
-        while !until.is_null() && !budget.is_spent() && !nursery.cut.get() {
+        // Away from home, all are polled whatever the budget: whoever was left out would have to be
+        // told from those who had their turn.
+        let rationed = stranger.is_none();
+        while !until.is_null() && !(rationed && budget.is_spent()) && !nursery.cut.get() {
             let Some(header) = NonNull::new(nursery.ready.pop()) else { break };
-            budget.spend();
+            if rationed {
+                budget.spend();
+            }
             // SAFETY: [queued] keeps what was popped until its flag is cleared.
             unsafe {
                 if header == this.cast() {
@@ -352,7 +357,16 @@ impl Nursery {
         }
         self.dooming.set(outer);
         self.drop_doomed();
+        if let Some(tasks) = self.tasks().filter(|tasks| !tasks.ready.is_empty()) {
+            // Outside a run, this may be news to the host.
+            tasks.home.bell.ring_if_idle();
+        }
         drop(entered);
+    }
+
+    /// Refuses new children from now on.
+    pub(crate) fn refuse(&self) {
+        self.closing.set(true);
     }
 
     /// Gives a closed nursery back.
@@ -364,6 +378,8 @@ impl Nursery {
         unsafe {
             let nursery = this.as_ref();
             debug_assert!(nursery.children.first().is_none(), "closed first");
+            // From here on nobody is queued, whatever the destructors below wake.
+            nursery.body_ended();
             while let Some(header) = NonNull::new(nursery.ready.pop()) {
                 header.as_ref().clear(QUEUED);
                 if header != this.cast() {
@@ -383,7 +399,7 @@ impl Nursery {
                     None => lament(error),
                 }
             }
-            nursery.header.clear(LIVE | HANDLE);
+            nursery.header.clear(HANDLE);
             Anchor::settle(this.cast());
         }
     }
