@@ -2,9 +2,9 @@
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | `BUSY` | the loop is being driven, or has work that its host knows of | a letter: `RUNG` |
+//! | `BUSY` | the loop is being driven, or has work that its host knows of | a letter, or a nudge: `RUNG` |
 //! | `RUNG` | letters wait | home, before it reads them: `BUSY` |
-//! | `PARKED` | home sleeps in `park` | a letter: `RUNG`, and home's thread is unparked |
+//! | `PARKED` | home sleeps in `park` | a letter, or a nudge: `RUNG`, and home's thread is unparked |
 //! | `IDLE` | nobody drives the loop and nothing is ready | anything that becomes ready: `RUNG`, and the host is called |
 //!
 //! Letters are posted before the bell is rung, and read after `RUNG` was cleared: one of the two
@@ -40,12 +40,7 @@ impl Bell {
     pub(crate) fn ring(&self) {
         // Ordering: Release publishes the letter to whoever clears RUNG; Acquire sees `sleeper`.
         match self.state.swap(RUNG, Ordering::AcqRel) {
-            PARKED => {
-                let sleeper = lock(&self.sleeper).clone();
-                if let Some(thread) = sleeper {
-                    thread.unpark();
-                }
-            }
+            PARKED => self.unpark(),
             IDLE => {
                 let host = lock(&self.host).clone();
                 if let Some(call) = host {
@@ -57,6 +52,32 @@ impl Bell {
             }
             _ => {}
         }
+    }
+
+    /// Something that kept home from being stuck is gone: a home that sleeps, or is about to, looks
+    /// again. No news for a host. From any thread.
+    pub(crate) fn nudge(&self) {
+        // Ordering: as in `ring`.
+        let nudged = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+            matches!(state, BUSY | PARKED).then_some(RUNG)
+        });
+        if nudged == Ok(PARKED) {
+            self.unpark();
+        }
+    }
+
+    fn unpark(&self) {
+        let sleeper = lock(&self.sleeper).clone();
+        if let Some(thread) = sleeper {
+            thread.unpark();
+        }
+    }
+
+    /// Whether it has rung: what was posted before something that this thread has seen is seen.
+    #[inline]
+    pub(crate) fn has_rung(&self) -> bool {
+        // Ordering: Relaxed; `answer` follows and acquires.
+        self.state.load(Ordering::Relaxed) == RUNG
     }
 
     /// Home made something ready itself, outside a run: only an idle loop's host must hear of it.
@@ -71,8 +92,7 @@ impl Bell {
     #[inline]
     pub(crate) fn answer(&self) -> bool {
         // Ordering: Relaxed for the look, which may be late; Acquire for the answer.
-        self.state.load(Ordering::Relaxed) == RUNG
-            && self.state.swap(BUSY, Ordering::AcqRel) == RUNG
+        self.has_rung() && self.state.swap(BUSY, Ordering::AcqRel) == RUNG
     }
 
     /// Somebody drives the loop from now on.

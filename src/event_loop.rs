@@ -88,7 +88,7 @@ impl Loop {
         Loop { core: Core::create(clock, on_unobserved), thread: PhantomData }
     }
 
-    fn core(&self) -> &Core {
+    pub(crate) fn core(&self) -> &Core {
         // SAFETY: the loop's own reference keeps it.
         unsafe { self.core.as_ref() }
     }
@@ -180,10 +180,10 @@ impl Loop {
         let stalled = loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
             unsafe { core.run_ready(None) };
-            if core.tasks.live() == 0 {
+            if core.is_over() {
                 break None;
             }
-            if core.wait() == Waited::Stuck {
+            if core.tasks.ready.is_empty() && core.wait() == Waited::Stuck {
                 break Some(self.stalled());
             }
         };

@@ -7,7 +7,7 @@
 pub(crate) use std::{
     alloc::{alloc, dealloc},
     sync::{
-        Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     thread::{Thread, current, park, park_timeout},
@@ -17,7 +17,7 @@ pub(crate) use std::{
 pub(crate) use loom::{
     alloc::{alloc, dealloc},
     sync::{
-        Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     thread::{Thread, current, park},

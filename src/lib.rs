@@ -44,6 +44,7 @@ mod builder;
 mod event_loop;
 #[allow(unsafe_code)]
 mod gather;
+mod remote;
 #[allow(unsafe_code)]
 mod scope;
 #[allow(unsafe_code)]
@@ -61,6 +62,7 @@ pub use event_loop::{Loop, block_on};
 pub use gather::{
     Gather, Gathering, Race, Racing, TryGather, TryGathering, gather, race, try_gather,
 };
+pub use remote::{Remote, RemoteHandle, remote};
 pub use scope::{Scope, ScopedHandle, TryScope, scope, try_scope};
 pub use spawn::{YieldNow, spawn, yield_now};
 pub use stalled::Stalled;

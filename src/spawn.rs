@@ -32,8 +32,21 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let place = Location::caller();
-    current("boucle::spawn", |core| {
+    spawn_at("boucle::spawn", future, Location::caller())
+}
+
+/// As [`spawn`], on behalf of `call`, for a task that counts as spawned at `place`.
+#[track_caller]
+pub(crate) fn spawn_at<F>(
+    call: &str,
+    future: F,
+    place: &'static Location<'static>,
+) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    current(call, |core| {
         // SAFETY: the current loop's thread is this one; nothing is borrowed.
         unsafe { JoinHandle::spawn(&core.tasks, future, place, false) }
     })

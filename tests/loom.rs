@@ -747,3 +747,222 @@ fn sleep_moves_to_another_loop() {
         assert_eq!(l.next_deadline(), None);
     });
 }
+
+// Remotes.
+
+/// An output that notices when it is touched in a race.
+struct Dish(UnsafeCell<()>);
+
+impl Dish {
+    fn new() -> Dish {
+        Dish(UnsafeCell::new(()))
+    }
+}
+
+impl Drop for Dish {
+    fn drop(&mut self) {
+        self.0.with_mut(|_| ());
+    }
+}
+
+/// Runs a loop until nobody can wake it or spawn on it any more.
+fn serve(l: &Loop) {
+    assert!(l.try_block_on(std::future::pending::<()>()).is_err());
+}
+
+#[test]
+fn remote_spawn_against_park() {
+    explore("remote spawn against park", || {
+        let (flag, l) = (Flag::new(), Loop::new());
+        let (raised, remote) = (flag.clone(), l.remote());
+        thread::spawn(move || drop(remote.spawn(move || async move { raised.raise() })));
+        serve(&l);
+        assert_eq!(flag.get(), 1);
+    });
+}
+
+#[test]
+fn last_remote_against_stall() {
+    explore("last remote dropped elsewhere against the proof of a stall", || {
+        let l = Loop::new();
+        let remote = l.remote();
+        thread::spawn(move || drop(remote));
+        serve(&l);
+    });
+}
+
+#[test]
+fn remote_answer_against_other_executor() {
+    explore("a remote task's end against the poll of its handle", || {
+        let l = Loop::new();
+        let remote = l.remote();
+        thread::spawn(move || {
+            let answer = remote.spawn(|| async { Dish::new() });
+            drop(remote);
+            assert!(Stranger::new().block_on(answer).is_ok());
+        });
+        serve(&l);
+    });
+}
+
+#[test]
+fn remote_spawn_against_loop_drop() {
+    explore("remote spawn against loop drop", || {
+        let l = Loop::new();
+        let remote = l.remote();
+        thread::spawn(move || {
+            let (dish, other) = (Dish::new(), Dish::new());
+            let answer = remote.spawn(move || async move {
+                drop(other);
+                dish
+            });
+            if let Err(error) = Stranger::new().block_on(answer) {
+                assert!(error.is_loop_dropped());
+                let late = Stranger::new().block_on(remote.spawn(|| async {}));
+                assert!(late.is_err_and(|error| error.is_loop_dropped()));
+            }
+        });
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn two_remotes() {
+    explore_wide("two remotes spawn", || {
+        let (flag, l) = (Flag::new(), Loop::new());
+        for remote in [l.remote(), l.remote()] {
+            let raised = flag.clone();
+            thread::spawn(move || drop(remote.spawn(move || async move { raised.raise() })));
+        }
+        serve(&l);
+        assert_eq!(flag.get(), 2);
+    });
+}
+
+#[test]
+fn remote_spawn_against_idle() {
+    explore("remote spawn against a host's loop going idle", || {
+        let (flag, l) = (Flag::new(), Loop::new());
+        let bell = Arc::new(Notify::new());
+        let ring = bell.clone();
+        l.on_wake(move || ring.notify());
+        let (raised, remote) = (flag.clone(), l.remote());
+        thread::spawn(move || drop(remote.spawn(move || async move { raised.raise() })));
+        loop {
+            l.run_until_stalled();
+            if flag.get() == 1 {
+                break;
+            }
+            bell.wait();
+        }
+    });
+}
+
+#[test]
+fn remote_answer_against_held_clock() {
+    explore_wide("a remote answer against a virtual clock that stands still for it", || {
+        let there = Loop::new();
+        let answer = there.remote().spawn(|| async {});
+        thread::spawn(move || {
+            let here = Loop::builder().virtual_time().build();
+            let start = here.now();
+            here.block_on(async {
+                let (mut answer, mut hour) = (answer, sleep(Duration::from_secs(3600)));
+                poll_fn(|cx| {
+                    assert!(Pin::new(&mut hour).poll(cx).is_pending());
+                    Pin::new(&mut answer).poll(cx).map(|_| ())
+                })
+                .await;
+            });
+            assert_eq!(here.now(), start);
+        });
+        there.run();
+    });
+}
+
+#[test]
+fn t25_remote_handle_drop_against_completion() {
+    explore("drop of a remote handle against completion", || {
+        let l = Loop::new();
+        let answer = l.remote().spawn(|| async { Dish::new() });
+        thread::spawn(move || drop(answer));
+        l.run();
+    });
+}
+
+#[test]
+fn t25_remote_handle_drop_against_taking() {
+    explore("a remote output taken, or dropped, against loop drop", || {
+        let l = Loop::new();
+        let mut answer = l.remote().spawn(|| async { Dish::new() });
+        thread::spawn(move || {
+            let _ = Stranger::new().poll(Pin::new(&mut answer));
+            drop(answer);
+        });
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn t26_remote_tasks_hold_each_others_handles() {
+    explore("two remote tasks that hold each other's handles against loop drop", || {
+        let l = Loop::new();
+        let remote = l.remote();
+        let slots = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..2 {
+            let mine = slots.clone();
+            let answer = remote.spawn(move || async move {
+                let other = mine.lock().expect("whole").pop();
+                drop(mine);
+                let other: boucle::RemoteHandle<()> = other.expect("there are two");
+                let _ = other.await;
+            });
+            slots.lock().expect("whole").push(answer);
+        }
+        drop(slots);
+        thread::spawn(move || drop(remote));
+        l.run_until_stalled();
+    });
+}
+
+#[test]
+fn t29_cancel_elsewhere_against_completion() {
+    explore("cancel from another thread against completion", || {
+        let l = Loop::new();
+        let answer = l.remote().spawn(|| async {
+            yield_now().await;
+            Dish::new()
+        });
+        thread::spawn(move || {
+            let cancelled = answer.cancel();
+            assert_eq!(Stranger::new().block_on(answer).is_err(), cancelled);
+        });
+        l.run();
+    });
+}
+
+#[test]
+fn t29_cancel_elsewhere_against_park() {
+    explore("cancel from another thread against park", || {
+        let l = Loop::new();
+        let answer = l.remote().spawn(|| poll_fn(never));
+        thread::spawn(move || {
+            assert!(answer.cancel());
+            assert!(Stranger::new().block_on(answer).is_err());
+        });
+        l.run();
+    });
+}
+
+#[test]
+fn t29_cancel_elsewhere_against_loop_drop() {
+    explore("cancel from another thread against loop drop", || {
+        let l = Loop::new();
+        let answer = l.remote().spawn(|| poll_fn(never));
+        thread::spawn(move || {
+            answer.cancel();
+            assert!(Stranger::new().block_on(answer).is_err());
+        });
+        l.run_until_stalled();
+    });
+}

@@ -11,6 +11,9 @@
 //! | `word` | reads, collects | counts, wakes |
 //! | `held`, `clones`, `flags` | reads and writes | never |
 //!
+//! A [`Writer`] may leave a letter at any time, out of the blue: while there is one, nobody can
+//! tell that a loop is stuck. The job that its letter carries is run at home, when the loop looks.
+//!
 //! `[memory]` invariant: the memory of an anchor stays while at least one of these holds:
 //! a flag in [`KEEP`] is set; `held > 0`; `clones` and the count in `word` differ from zero in
 //! sum; a letter about it is on its way. [`Anchor::settle`] frees it when the last goes.
@@ -39,6 +42,7 @@ use std::{
 use crate::{
     bell::Bell,
     facade::{AtomicUsize, Ordering, local},
+    guard::{catch, discard},
     inbox::Inbox,
     roster::Roster,
     wakee::{Target, set_polled},
@@ -62,6 +66,9 @@ pub(crate) struct Home {
     roster: UnsafeCell<Roster<Anchor>>,
     pub(crate) blocks: Blocks,
     gone: Cell<bool>,
+    /// False if no [`Hold`] exists.
+    expecting: Cell<bool>,
+    serving: Cell<i32>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i64>,
     /// How many more children the current poll may poll, as [`Budget`] counts.
@@ -76,9 +83,15 @@ pub(crate) enum Letter {
     Timer(u32),
     /// The sleep of this timer was reset elsewhere: who waits for it must poll it again.
     Reset(u32),
+    /// To be run by home.
+    Job(Job),
 }
 
-// SAFETY: a letter is an address for home, which alone follows it.
+/// What another thread asks home to do, while the loop is entered and nothing is borrowed. If the
+/// loop goes first, it is dropped instead, on any thread, where no lock is held.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+// SAFETY: a letter is an address for home, which alone follows it, a number, or a job.
 unsafe impl Send for Letter {}
 
 local! {
@@ -134,6 +147,12 @@ impl Drop for Entered {
 /// A counted reference to a home, from any thread.
 pub(crate) struct HomeRef(NonNull<Home>);
 
+// SAFETY: the count is atomic, and so is all that a reference gives access to: the inbox and the
+// bell.
+unsafe impl Send for HomeRef {}
+// SAFETY: likewise.
+unsafe impl Sync for HomeRef {}
+
 impl HomeRef {
     /// # Safety
     /// The home is alive.
@@ -145,16 +164,67 @@ impl HomeRef {
 
     /// Leaves a letter. False if the loop is gone.
     pub(crate) fn post(&self, letter: Letter) -> bool {
-        // SAFETY: this reference keeps the home; `inbox` and `bell` are made for any thread.
-        let (inbox, bell) = unsafe {
-            let home = self.0.as_ptr();
-            (&(*home).inbox, &(*home).bell)
-        };
-        let posted = inbox.post(letter).is_ok();
-        if posted {
-            bell.ring();
+        let posted = self.inbox().post(letter);
+        if posted.is_ok() {
+            self.bell().ring();
         }
-        posted
+        posted.map_err(drop_letter).is_ok()
+    }
+
+    /// Whether this is the home of the loop that is entered on this thread.
+    pub(crate) fn is_here(&self) -> bool {
+        ptr::eq(here(), self.0.as_ptr())
+    }
+
+    fn inbox(&self) -> &Inbox<Letter> {
+        // SAFETY: this reference keeps the home; the inbox is made for any thread.
+        unsafe { &(*self.0.as_ptr()).inbox }
+    }
+
+    fn bell(&self) -> &Bell {
+        // SAFETY: this reference keeps the home; the bell is made for any thread.
+        unsafe { &(*self.0.as_ptr()).bell }
+    }
+}
+
+impl Clone for HomeRef {
+    fn clone(&self) -> Self {
+        // SAFETY: this reference keeps the home.
+        unsafe { HomeRef::new(self.0) }
+    }
+}
+
+/// A letter about an anchor or a timer is an address; a job belongs to somebody, who is not to be
+/// hurt by its destructor.
+fn drop_letter(letter: Letter) {
+    if let Letter::Job(job) = letter {
+        let _ = catch(|| drop(job)).map_err(discard);
+    }
+}
+
+/// Somebody who may write to a loop at any time, from any thread.
+pub(crate) struct Writer(HomeRef);
+
+impl Writer {
+    /// A reference that is no writer.
+    pub(crate) fn home(&self) -> &HomeRef {
+        &self.0
+    }
+}
+
+impl Clone for Writer {
+    fn clone(&self) -> Self {
+        self.0.inbox().join();
+        Writer(self.0.clone())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.0.inbox().leave() {
+            // The loop may sleep only because there was a writer.
+            self.0.bell().nudge();
+        }
     }
 }
 
@@ -162,6 +232,17 @@ impl Drop for HomeRef {
     fn drop(&mut self) {
         // SAFETY: this reference was counted.
         unsafe { Home::release(self.0) };
+    }
+}
+
+/// An answer that a loop awaits from elsewhere. Its virtual clock does not jump meanwhile.
+pub(crate) struct Hold(HomeRef);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.inbox().settle() {
+            self.0.bell().nudge();
+        }
     }
 }
 
@@ -177,6 +258,8 @@ impl Home {
             roster: UnsafeCell::new(Roster::new()),
             blocks: Blocks::new(),
             gone: Cell::new(false),
+            expecting: Cell::new(false),
+            serving: Cell::new(0),
             countdown: Cell::new(0),
             budget: Cell::new(0),
         }
@@ -215,8 +298,43 @@ impl Home {
         }
     }
 
-    /// Reads the letters; `timer` hears of sleeps that were dropped elsewhere, or reset (then
-    /// true).
+    /// Stops a virtual clock, for an answer that is awaited here.
+    pub(crate) fn hold(&self) -> Hold {
+        self.expecting.set(true);
+        self.inbox.expect();
+        // SAFETY: a home is alive while anybody refers to it.
+        Hold(unsafe { HomeRef::new(self.this()) })
+    }
+
+    /// Counts the calls from elsewhere that run here.
+    pub(crate) fn serve(&self, more: i32) {
+        self.serving.set(self.serving.get() + more);
+    }
+
+    /// Whether a virtual clock must stand still: for a [`Hold`], unless this loop serves calls
+    /// itself. So whoever serves a loop that is held is not held, and nobody waits in a circle.
+    pub(crate) fn is_held(&self) -> bool {
+        if !self.expecting.get() {
+            return false;
+        }
+        self.expecting.set(self.inbox.is_expecting());
+        self.expecting.get() && self.serving.get() == 0
+    }
+
+    /// Makes somebody who may write to this loop.
+    pub(crate) fn writer(&self) -> Writer {
+        self.inbox.join();
+        // SAFETY: a home is alive while anybody refers to it.
+        Writer(unsafe { HomeRef::new(self.this()) })
+    }
+
+    /// Whether no letter waits, and none can come out of the blue: no writer is left.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inbox.is_quiet()
+    }
+
+    /// Reads the letters, and runs the jobs among them; `timer` hears of sleeps that were dropped
+    /// elsewhere, or reset (then true). The loop is entered and nothing is borrowed.
     pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32, bool)) {
         let mut letters = self.read.take();
         self.inbox.swap(&mut letters);
@@ -226,6 +344,9 @@ impl Home {
                 Letter::Anchor(anchor) => unsafe { Anchor::receive(anchor) },
                 Letter::Timer(slot) => timer(slot, false),
                 Letter::Reset(slot) => timer(slot, true),
+                Letter::Job(job) => {
+                    let _ = catch(job).map_err(discard);
+                }
             }
         }
         self.read.set(letters);
@@ -302,6 +423,7 @@ impl Home {
                 Letter::Anchor(anchor) => unsafe { Anchor::returned(anchor) },
                 // SAFETY: one of the pins was for this timer.
                 Letter::Timer(_) | Letter::Reset(_) => unsafe { Home::release(home) },
+                job @ Letter::Job(_) => drop_letter(job),
             }
         }
     }

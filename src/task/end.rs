@@ -6,7 +6,7 @@
 use std::{mem::ManuallyDrop, ptr::NonNull};
 
 use super::{
-    error::JoinError,
+    error::{Cause, JoinError},
     header::Header,
     state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT, SCOPED},
     tasks::{Tasks, name_of},
@@ -64,7 +64,13 @@ pub(super) fn stray(header: NonNull<Header>, payload: Payload) {
 pub(super) fn error_for(header: NonNull<Header>, payload: Option<Payload>) -> JoinError {
     // SAFETY: callers hold the task.
     let task = unsafe { header.as_ref() };
-    JoinError::new(name_of(header), task.id, task.place, payload)
+    let cause = match payload {
+        Some(payload) => Cause::panicked(payload),
+        // A child of a scope may have no loop.
+        None if !task.is(SCOPED) && Tasks::of(task).is_closing() => Cause::LoopDropped,
+        None => Cause::Cancelled,
+    };
+    JoinError::new(name_of(header), Some(task.id), task.place, cause)
 }
 
 /// # Safety

@@ -5,8 +5,8 @@ use std::{any::Any, borrow::Cow, error::Error, fmt, panic::Location, sync::Mutex
 use super::Id;
 use crate::guard::{Payload, message};
 
-/// Why awaiting a [`JoinHandle`](crate::JoinHandle) gave no output: the task panicked or was
-/// cancelled.
+/// Why awaiting a [`JoinHandle`](crate::JoinHandle) or a [`RemoteHandle`](crate::RemoteHandle) gave
+/// no output: the task panicked, was cancelled, or went with its loop.
 ///
 /// ```
 /// let error = boucle::block_on(async {
@@ -21,21 +21,36 @@ pub struct JoinError(Box<Inner>);
 
 struct Inner {
     name: Cow<'static, str>,
-    id: Id,
+    /// `None` if the task never came to be.
+    id: Option<Id>,
     spawned_at: &'static Location<'static>,
-    /// `None` for a cancelled task. The lock is never taken but through `&mut` or for a message:
-    /// it makes the error `Sync`, which the payload is not.
-    payload: Option<Mutex<Payload>>,
+    cause: Cause,
+}
+
+/// How a task ends without an output.
+pub(crate) enum Cause {
+    Cancelled,
+    /// The loop was dropped. Counts as cancelled.
+    LoopDropped,
+    /// The lock is never taken but through `&mut` or for a message: it makes the error `Sync`,
+    /// which the payload is not.
+    Panicked(Mutex<Payload>),
+}
+
+impl Cause {
+    pub(crate) fn panicked(payload: Payload) -> Cause {
+        Cause::Panicked(Mutex::new(payload))
+    }
 }
 
 impl JoinError {
     pub(crate) fn new(
         name: Cow<'static, str>,
-        id: Id,
+        id: Option<Id>,
         spawned_at: &'static Location<'static>,
-        payload: Option<Payload>,
+        cause: Cause,
     ) -> JoinError {
-        JoinError(Box::new(Inner { name, id, spawned_at, payload: payload.map(Mutex::new) }))
+        JoinError(Box::new(Inner { name, id, spawned_at, cause }))
     }
 
     /// Whether the task was cancelled, or its loop went before it could end.
@@ -47,7 +62,20 @@ impl JoinError {
     /// assert!(l.block_on(task).unwrap_err().is_cancelled());
     /// ```
     pub fn is_cancelled(&self) -> bool {
-        self.0.payload.is_none()
+        !self.is_panic()
+    }
+
+    /// Whether the task was cancelled because its loop was dropped.
+    ///
+    /// ```
+    /// let l = boucle::Loop::new();
+    /// let task = l.spawn(std::future::pending::<()>());
+    /// drop(l);
+    /// let error = boucle::block_on(task).unwrap_err();
+    /// assert!(error.is_cancelled() && error.is_loop_dropped());
+    /// ```
+    pub fn is_loop_dropped(&self) -> bool {
+        matches!(self.0.cause, Cause::LoopDropped)
     }
 
     /// Whether the task panicked.
@@ -58,7 +86,7 @@ impl JoinError {
     /// assert!(l.block_on(task).unwrap_err().is_panic());
     /// ```
     pub fn is_panic(&self) -> bool {
-        self.0.payload.is_some()
+        matches!(self.0.cause, Cause::Panicked(_))
     }
 
     /// The payload of the panic, for [`std::panic::resume_unwind`].
@@ -93,11 +121,14 @@ impl JoinError {
     /// assert!(error.is_cancelled());
     /// ```
     pub fn try_into_panic(mut self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
-        match self.0.payload.take() {
-            Some(payload) => {
+        match std::mem::replace(&mut self.0.cause, Cause::Cancelled) {
+            Cause::Panicked(payload) => {
                 Ok(payload.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
             }
-            None => Err(self),
+            cause => {
+                self.0.cause = cause;
+                Err(self)
+            }
         }
     }
 
@@ -112,7 +143,8 @@ impl JoinError {
         &self.0.name
     }
 
-    /// The id of the task.
+    /// The id of the task. A number that no task has, `u64::MAX`, if a remote spawn came to nothing
+    /// because its loop was dropped first.
     ///
     /// ```
     /// let l = boucle::Loop::new();
@@ -121,7 +153,7 @@ impl JoinError {
     /// assert_eq!(l.block_on(task).unwrap_err().id(), id);
     /// ```
     pub fn id(&self) -> Id {
-        self.0.id
+        self.0.id.unwrap_or(Id(std::num::NonZeroU64::MAX))
     }
 
     /// Where the task was spawned.
@@ -137,9 +169,10 @@ impl JoinError {
 
     /// The panic's message, shortened to what fits in a line of a report.
     pub(crate) fn cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.payload {
-            None => f.write_str("was cancelled"),
-            Some(payload) => {
+        match &self.0.cause {
+            Cause::Cancelled => f.write_str("was cancelled"),
+            Cause::LoopDropped => f.write_str("was cancelled: its loop was dropped"),
+            Cause::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 write!(f, "panicked: {}", message(&payload))
             }
@@ -150,7 +183,10 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { name, id, spawned_at, .. } = &*self.0;
-        write!(f, "task '{name}' ({id}, spawned at {spawned_at}) ")?;
+        match id {
+            Some(id) => write!(f, "task '{name}' ({id}, spawned at {spawned_at}) ")?,
+            None => write!(f, "task '{name}' (never begun, spawned at {spawned_at}) ")?,
+        }
         self.cause(f)
     }
 }

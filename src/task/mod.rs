@@ -56,14 +56,16 @@ mod tasks;
 mod waits;
 mod waker;
 
+pub(crate) use error::Cause;
 pub use error::JoinError;
 pub(crate) use header::Header;
 pub use header::Id;
 pub use join::{Canceller, JoinHandle};
+pub(crate) use name::short as short_name;
 pub(crate) use nursery::Nursery;
 pub(crate) use state::ENDED;
 pub use state::Status;
-pub(crate) use tasks::{OnUnobserved, Tasks, Unobserved, note, note_instead, with_here};
+pub(crate) use tasks::{OnUnobserved, Tasks, Unobserved, lament, note, note_instead, with_here};
 pub(crate) use waits::Waits;
 pub(crate) use waker::{is_child_polled, wakee_of};
 

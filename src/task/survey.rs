@@ -52,11 +52,15 @@ impl Tasks {
     }
 
     /// Whether nothing outside this loop can ever wake a task of it: no std waker exists, of a
-    /// task that has not ended or of a gather's child, and none is on its way.
+    /// task that has not ended or of a gather's child, none is on its way, and nobody may spawn
+    /// from elsewhere or has just done so.
     ///
     /// The answer does not go stale: where no waker exists, none can be cloned. O(tasks), and O(1)
     /// while the same task has a waker out.
     pub(crate) fn is_stuck(&self) -> bool {
+        if !self.home.is_quiet() {
+            return false;
+        }
         let awake = |index: u32| {
             self.home.anchor(index).is_some_and(|anchor| {
                 // SAFETY: anchors in the roster are alive, and this is home.

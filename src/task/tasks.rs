@@ -169,7 +169,7 @@ impl Tasks {
     }
 
     /// A panic that nobody can observe any more.
-    pub(super) fn report(&self, error: JoinError) {
+    pub(crate) fn report(&self, error: JoinError) {
         if self.home.is_gone() {
             return lament(error);
         }
@@ -257,8 +257,8 @@ impl Unobserved {
     }
 }
 
-/// Says on stderr what nobody is left to be told.
-pub(super) fn lament(error: JoinError) {
+/// Says on stderr what nobody is left to be told. Any thread.
+pub(crate) fn lament(error: JoinError) {
     say!("boucle: {error}, and nobody is left to be told");
     drop_error(error);
 }

@@ -3,8 +3,8 @@
 use std::{cell::Cell, future::Ready, rc::Rc};
 
 use boucle::{
-    Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, Loop, Racing, Sleep,
-    Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering, Wait, Waiter,
+    Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, Loop, Racing, Remote,
+    RemoteHandle, Sleep, Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering, Wait, Waiter,
     sync::WaitFor,
     time::{MissedTicks, Tick},
 };
@@ -19,6 +19,8 @@ fn plain_data_goes_anywhere() {
     anywhere::<Timeout<Ready<u8>>>();
     anywhere::<Elapsed>();
     anywhere::<JoinError>();
+    anywhere::<Remote>();
+    anywhere::<RemoteHandle<std::cell::Cell<u8>>>();
     anywhere::<Stalled>();
     anywhere::<TaskInfo>();
     anywhere::<(Id, Status)>();
@@ -58,6 +60,7 @@ fn what_belongs_to_a_thread_stays_there() {
     <Loop as AmbiguousIf<_>>::it_has_not();
     <JoinHandle<()> as AmbiguousIf<_>>::it_has_not();
     <Canceller as AmbiguousIf<_>>::it_has_not();
+    <RemoteHandle<std::rc::Rc<()>> as AmbiguousIf<_>>::it_has_not();
     <TaskSet<()> as AmbiguousIf<_>>::it_has_not();
     <Wait<()> as AmbiguousIf<_>>::it_has_not();
     <Waiter as AmbiguousIf<_>>::it_has_not();

@@ -7,6 +7,7 @@ mod hostile;
 mod intervals;
 mod panics;
 mod races;
+mod remote;
 mod resets;
 mod running;
 mod scope;

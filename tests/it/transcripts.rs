@@ -208,3 +208,19 @@ fn graceful_shutdown() {
         ],
     );
 }
+
+#[test]
+fn thread_per_core() {
+    check(
+        "thread_per_core",
+        &[
+            "burger, cooked for 300 ms",
+            "fries, cooked for 400 ms",
+            "soda, cooked for 100 ms",
+            "salad, cooked for 200 ms",
+            "coffee, cooked for 100 ms",
+            "every kitchen has signed, each on its own thread",
+            "5 plates washed",
+        ],
+    );
+}

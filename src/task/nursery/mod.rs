@@ -42,7 +42,7 @@ use std::{
 use super::{
     berth::{Berth, Mail, Siblings, berth},
     cell,
-    error::JoinError,
+    error::{Cause, JoinError},
     header::{Header, Id, TaskVTable},
     state::{BUSY, HANDLE, LIVE, QUEUED, SCOPED},
     tasks::{Tasks, lament, note_instead},
@@ -314,7 +314,7 @@ impl Nursery {
     pub(crate) fn body_panicked(&self, payload: Payload) {
         self.body_ended();
         let Header { id, place, .. } = self.header;
-        self.panicked(JoinError::new("scope".into(), id, place, Some(payload)));
+        self.panicked(JoinError::new("scope".into(), Some(id), place, Cause::panicked(payload)));
     }
 
     /// The first panic of a child or of the body.
