@@ -47,6 +47,8 @@ mod gather;
 mod remote;
 #[allow(unsafe_code)]
 mod scope;
+mod shared;
+mod shield;
 #[allow(unsafe_code)]
 mod spawn;
 mod stalled;
@@ -64,6 +66,8 @@ pub use gather::{
 };
 pub use remote::{Remote, RemoteHandle, remote};
 pub use scope::{Scope, ScopedHandle, TryScope, scope, try_scope};
+pub use shared::Shared;
+pub use shield::{Shield, shield};
 pub use spawn::{YieldNow, spawn, yield_now};
 pub use stalled::Stalled;
 pub use sync::Waiter;

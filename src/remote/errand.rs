@@ -50,7 +50,8 @@ impl<T> Answer<T> {
         } else {
             let counts = matches!(&result, Err(error) if error.is_cancelled());
             if self.shared.is_cancelled() && !counts {
-                unseen = Some(replace(&mut result, Err(self.shared.error(id, Cause::Cancelled))));
+                unseen =
+                    Some(replace(&mut result, Err(self.shared.error(id, Cause::Cancelled(None)))));
             }
             state.outcome = Outcome::There(result);
         }
@@ -151,7 +152,7 @@ impl<F: FnOnce() -> Fut, Fut: Future> Future for Errand<F, Fut> {
         let cancelled =
             if begun { this.answer.shared.is_cancelled() } else { this.answer.begin(cx) };
         let result = if cancelled {
-            Err(Cause::Cancelled)
+            Err(Cause::Cancelled(None))
         } else {
             match catch(|| this.stage.as_mut().poll(cx)) {
                 Ok(Poll::Pending) => return Poll::Pending,

@@ -8,7 +8,9 @@ use std::{mem::ManuallyDrop, ptr::NonNull};
 use super::{
     error::{Cause, JoinError},
     header::Header,
-    state::{BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT, SCOPED},
+    state::{
+        BUSY, CANCEL, CANCELLED, ENDED, ERROR, FAILED, HANDLE, LIVE, MAIN, OUTPUT, REASON, SCOPED,
+    },
     tasks::{Tasks, name_of},
     waker,
 };
@@ -60,15 +62,18 @@ pub(super) fn stray(header: NonNull<Header>, payload: Payload) {
     unsafe { (header.as_ref().vtable().stray)(header, payload) };
 }
 
-/// What is to be told of how a task has ended.
+/// What is to be told of how a task has ended. Takes the reason for which it was cancelled.
 pub(super) fn error_for(header: NonNull<Header>, payload: Option<Payload>) -> JoinError {
     // SAFETY: callers hold the task.
     let task = unsafe { header.as_ref() };
     let cause = match payload {
         Some(payload) => Cause::panicked(payload),
         // A child of a scope may have no loop.
-        None if !task.is(SCOPED) && Tasks::of(task).is_closing() => Cause::LoopDropped,
-        None => Cause::Cancelled,
+        None if task.is(SCOPED) => Cause::Cancelled(None),
+        None => match Tasks::of(task).take_reason(task) {
+            None if Tasks::of(task).is_closing() => Cause::LoopDropped,
+            reason => Cause::Cancelled(reason),
+        },
     };
     JoinError::new(name_of(header), Some(task.id), task.place, cause)
 }
@@ -85,6 +90,8 @@ pub(super) unsafe fn mark_cancelled(header: NonNull<Header>) {
         // SAFETY: the cell holds nothing.
         unsafe { error_of(header).write(ManuallyDrop::new(error)) };
         task.set(ERROR);
+    } else if task.is(REASON) {
+        drop(Tasks::of(task).take_reason(task));
     }
 }
 

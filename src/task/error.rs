@@ -29,7 +29,8 @@ struct Inner {
 
 /// How a task ends without an output.
 pub(crate) enum Cause {
-    Cancelled,
+    /// With the reason, if there is one.
+    Cancelled(Option<Cow<'static, str>>),
     /// The loop was dropped. Counts as cancelled.
     LoopDropped,
     /// The lock is never taken but through `&mut` or for a message: it makes the error `Sync`,
@@ -78,6 +79,24 @@ impl JoinError {
         matches!(self.0.cause, Cause::LoopDropped)
     }
 
+    /// Why the task was cancelled, if [`JoinHandle::cancel_because`] said so.
+    ///
+    /// [`JoinHandle::cancel_because`]: crate::JoinHandle::cancel_because
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let task = boucle::spawn(std::future::pending::<()>());
+    /// task.cancel_because("closing time");
+    /// assert_eq!(task.await.unwrap_err().reason(), Some("closing time"));
+    /// # });
+    /// ```
+    pub fn reason(&self) -> Option<&str> {
+        match &self.0.cause {
+            Cause::Cancelled(reason) => reason.as_deref(),
+            Cause::LoopDropped | Cause::Panicked(_) => None,
+        }
+    }
+
     /// Whether the task panicked.
     ///
     /// ```
@@ -121,7 +140,7 @@ impl JoinError {
     /// assert!(error.is_cancelled());
     /// ```
     pub fn try_into_panic(mut self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
-        match std::mem::replace(&mut self.0.cause, Cause::Cancelled) {
+        match std::mem::replace(&mut self.0.cause, Cause::LoopDropped) {
             Cause::Panicked(payload) => {
                 Ok(payload.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
             }
@@ -170,7 +189,8 @@ impl JoinError {
     /// The panic's message, shortened to what fits in a line of a report.
     pub(crate) fn cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.cause {
-            Cause::Cancelled => f.write_str("was cancelled"),
+            Cause::Cancelled(None) => f.write_str("was cancelled"),
+            Cause::Cancelled(Some(reason)) => write!(f, "was cancelled: {reason}"),
             Cause::LoopDropped => f.write_str("was cancelled: its loop was dropped"),
             Cause::Panicked(payload) => {
                 let payload = payload.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

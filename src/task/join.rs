@@ -18,7 +18,8 @@ use super::{
     header::{Header, Id},
     nursery::{self, Nursery},
     state::{
-        BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, Status,
+        BOUND, BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, REASON,
+        SCOPED, SEEN, Status,
     },
     tasks::{Tasks, drop_error, name_of},
     waker,
@@ -271,6 +272,48 @@ impl<T> JoinHandle<T> {
         unsafe { cancel(self.header) }
     }
 
+    /// As [`JoinHandle::cancel`], and says why, for whoever awaits the task: see
+    /// [`JoinError::reason`]. The first reason counts.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let task = boucle::spawn(std::future::pending::<()>());
+    /// task.cancel_because("the client has gone");
+    /// let error = task.await.unwrap_err();
+    /// assert_eq!(error.reason(), Some("the client has gone"));
+    /// assert!(error.to_string().ends_with(" was cancelled: the client has gone"));
+    /// # });
+    /// ```
+    pub fn cancel_because(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        // SAFETY: [handle]; a handle is `!Send`, so this is home's thread.
+        unsafe { cancel_because(self.header, reason.into()) }
+    }
+
+    /// Ties the task to the handle: dropping the handle cancels the task, as
+    /// [`JoinHandle::cancel`] does, instead of detaching it.
+    ///
+    /// It stays so wherever the handle goes: into a future that is dropped, a
+    /// [`wait`](crate::wait()) or a [`gather`](crate::gather()).
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// # boucle::block_on(async {
+    /// let alive = Rc::new(());
+    /// let owned = alive.clone();
+    /// let task = boucle::spawn(async move {
+    ///     let _owned = owned;
+    ///     std::future::pending::<()>().await
+    /// });
+    /// drop(task.cancel_on_drop());
+    /// assert_eq!(Rc::strong_count(&alive), 1);
+    /// # });
+    /// ```
+    pub fn cancel_on_drop(self) -> Self {
+        self.task().set(BOUND);
+        self
+    }
+
     /// Something that cancels the task after the handle was moved into a
     /// [`wait`](crate::wait()) or [`gather`](crate::gather()).
     ///
@@ -360,6 +403,21 @@ unsafe fn cancel(header: NonNull<Header>) -> bool {
     true
 }
 
+/// # Safety
+/// As [`cancel`].
+unsafe fn cancel_because(header: NonNull<Header>, reason: Cow<'static, str>) -> bool {
+    // SAFETY: the caller says so.
+    let task = unsafe { header.as_ref() };
+    if task.is(ENDED) {
+        return false;
+    }
+    if !task.is(REASON) {
+        Tasks::of(task).set_reason(task, reason);
+    }
+    // SAFETY: as above.
+    unsafe { cancel(header) }
+}
+
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
@@ -383,12 +441,15 @@ impl<T> Drop for JoinHandle<T> {
                 task.clear(HANDLE);
                 return Anchor::settle(header.cast());
             }
-            if task.is(LIVE) && !task.has_joiner() {
+            if task.flags() & (LIVE | BOUND) == LIVE && !task.has_joiner() {
                 // Detached: the loop, or the scope, keeps it.
                 return task.clear(HANDLE);
             }
             Anchor::hold(header.cast());
             task.clear(HANDLE);
+            if task.is(BOUND) {
+                cancel(header);
+            }
             drop_unread(header);
             Anchor::release(header.cast());
         }
@@ -469,6 +530,20 @@ impl Canceller {
     pub fn cancel(&self) -> bool {
         // SAFETY: the task is held; a canceller is `!Send`, so this is home's thread.
         unsafe { cancel(self.header) }
+    }
+
+    /// Cancels the task and says why, as [`JoinHandle::cancel_because`] does.
+    ///
+    /// ```
+    /// # boucle::block_on(async {
+    /// let task = boucle::spawn(std::future::pending::<()>());
+    /// task.canceller().cancel_because("too late");
+    /// assert_eq!(task.await.unwrap_err().reason(), Some("too late"));
+    /// # });
+    /// ```
+    pub fn cancel_because(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        // SAFETY: the task is held; a canceller is `!Send`, so this is home's thread.
+        unsafe { cancel_because(self.header, reason.into()) }
     }
 }
 

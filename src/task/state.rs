@@ -14,6 +14,8 @@
 //! | `ERROR` | with `FAILED` or `CANCELLED`, likewise | likewise | the cell holds the error |
 //! | `SEEN` | by `result` | never | the error does not count as unobserved |
 //! | `SCOPED` | at birth | never | a child of a scope: a berth lies behind the header |
+//! | `BOUND` | by `cancel_on_drop` | never | the handle's drop cancels the task |
+//! | `REASON` | by a cancel with a reason | never | the reason is in the side table, until the task is marked as cancelled |
 //! | `MAIN` | at birth | never | a `block_on` waits for it: its end stops the turn |
 //!
 //! The first four keep the memory (`KEEP`). At most one of `LIVE`, `OUTPUT` and `ERROR` is set,
@@ -36,6 +38,8 @@ pub(crate) const ERROR: u32 = 1 << 11;
 pub(crate) const SEEN: u32 = 1 << 12;
 pub(crate) const MAIN: u32 = 1 << 13;
 pub(crate) const SCOPED: u32 = 1 << 14;
+pub(crate) const BOUND: u32 = 1 << 15;
+pub(crate) const REASON: u32 = 1 << 16;
 
 pub(crate) const ENDED: u32 = FINISHED | FAILED | CANCELLED;
 

@@ -14,7 +14,7 @@ use super::{
     TaskInfo, berth,
     error::JoinError,
     header::{Header, Id},
-    state::{NAMED, SCOPED, Status},
+    state::{NAMED, REASON, SCOPED, Status},
     waits::Waits,
 };
 use crate::{
@@ -43,6 +43,8 @@ pub(crate) struct Tasks {
     pub(super) doomed: RefCell<VecDeque<NonNull<Header>>>,
     pub(super) dooming: Cell<bool>,
     names: RefCell<HashMap<Id, Cow<'static, str>>>,
+    /// Why tasks are to be cancelled, until they are.
+    reasons: RefCell<HashMap<Id, Cow<'static, str>>>,
     unobserved: RefCell<Option<Unobserved>>,
     on_unobserved: RefCell<Option<OnUnobserved>>,
     /// The number of an anchor that had wakers when `is_stuck` last looked.
@@ -106,6 +108,7 @@ impl Tasks {
             doomed: RefCell::new(VecDeque::new()),
             dooming: Cell::new(false),
             names: RefCell::new(HashMap::new()),
+            reasons: RefCell::new(HashMap::new()),
             unobserved: RefCell::new(None),
             on_unobserved: RefCell::new(on_unobserved),
             witness: Cell::new(0),
@@ -156,6 +159,16 @@ impl Tasks {
     pub(super) fn set_name(&self, header: &Header, name: Cow<'static, str>) {
         header.set(NAMED);
         self.names.borrow_mut().insert(header.id, name);
+    }
+
+    pub(super) fn set_reason(&self, header: &Header, reason: Cow<'static, str>) {
+        header.set(REASON);
+        self.reasons.borrow_mut().insert(header.id, reason);
+    }
+
+    /// Why a task was cancelled, if that was said.
+    pub(super) fn take_reason(&self, header: &Header) -> Option<Cow<'static, str>> {
+        if header.is(REASON) { self.reasons.borrow_mut().remove(&header.id) } else { None }
     }
 
     /// The memory of this task is about to go. Not called for one that outlives its loop.

@@ -2,6 +2,7 @@
 //! springs.
 
 mod auto_traits;
+mod cancelling;
 mod combinations;
 mod hostile;
 mod intervals;

@@ -21,6 +21,8 @@ const HOUSE: &[(u8, &[&str])] = &[
             "gather",
             "remote",
             "scope",
+            "shared",
+            "shield",
             "spawn",
             "stalled",
             "sync",
