@@ -48,6 +48,7 @@ mod gather;
 mod spawn;
 mod stalled;
 pub mod sync;
+#[allow(unsafe_code)]
 mod task_set;
 #[allow(unsafe_code)]
 pub mod time;
@@ -61,6 +62,6 @@ pub use spawn::{YieldNow, spawn, yield_now};
 pub use stalled::Stalled;
 pub use sync::Waiter;
 pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
-pub use task_set::TaskSet;
+pub use task_set::{JoinNext, Members, TaskSet};
 pub use time::{Sleep, now, sleep, sleep_until};
 pub use wait::{Wait, wait};

@@ -126,8 +126,9 @@ impl<T> Future for Wait<T> {
             }
         }
         let ended = std::mem::take(tasks).into_iter();
-        let (done, failed) = ended.partition(|task| task.status() == crate::Status::Finished);
-        Poll::Ready((TaskSet::from_vec(done), TaskSet::from_vec(failed)))
+        let (done, failed): (TaskSet<T>, TaskSet<T>) =
+            ended.partition(|task| task.status() == crate::Status::Finished);
+        Poll::Ready((done, failed))
     }
 }
 

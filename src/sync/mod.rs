@@ -5,7 +5,7 @@
 //! boucle::block_on(boucle::gather((gate.wait(), async { gate.set() })));
 //! ```
 
-mod queue;
+pub(crate) mod queue;
 mod waiter;
 
 pub use waiter::{WaitFor, Waiter};

@@ -68,7 +68,8 @@ impl<F: Future> VTable<F> {
     }
 }
 
-/// Makes a task and puts it into the ready queue. It has a handle, which the caller must make.
+/// Makes a task and, if it is to be `queued`, puts it into the ready queue. It has a handle, which
+/// the caller must make.
 ///
 /// # Safety
 /// Home's thread only. If `F` or its output borrow, the caller sees to it that both are gone
@@ -79,6 +80,7 @@ pub(super) unsafe fn spawn<F: Future>(
     future: F,
     place: &'static Location<'static>,
     main: bool,
+    queued: bool,
 ) -> NonNull<Header> {
     let layout = Layout::new::<Cell<F>>();
     // SAFETY: a cell is never of size zero; the fields are written before anybody reads them;
@@ -88,7 +90,7 @@ pub(super) unsafe fn spawn<F: Future>(
             handle_alloc_error(layout)
         };
         let vtable: *const TaskVTable = if main { VTable::<F>::MAIN } else { VTable::<F>::TASK };
-        let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
+        let flags = LIVE | HANDLE | if queued { QUEUED } else { 0 } | if main { MAIN } else { 0 };
         let slot = tasks.home.enroll(cell.cast());
         tasks.live.set(tasks.live.get() + 1);
         let parent = tasks.running().map(|task| task.id);
@@ -100,7 +102,9 @@ pub(super) unsafe fn spawn<F: Future>(
         ));
         let content = (&raw mut (*cell.as_ptr()).content).cast::<F>();
         content.write(future);
-        tasks.ready.push(cell.as_ptr().cast());
+        if queued {
+            tasks.ready.push(cell.as_ptr().cast());
+        }
         cell.cast()
     }
 }

@@ -1,0 +1,177 @@
+//! Where members that end are written down, in order.
+//!
+//! See [the contract](super) for `[node]`.
+
+use std::{
+    cell::{Cell, RefCell},
+    ptr::NonNull,
+    rc::Rc,
+    task::Context,
+};
+
+use super::gate::{Gate, Turn};
+use crate::wakee::{NOBODY, Target, TargetVTable, Wakee, renew};
+
+pub(super) struct Board {
+    /// The nodes: 8 of them, then twice as many in each chunk as in the one before. Only pushed to.
+    chunks: RefCell<Vec<Rc<[Node]>>>,
+    /// The list of those that have ended: first and last, or `END`.
+    first: Cell<u32>,
+    last: Cell<u32>,
+    /// Who awaits the next one.
+    waiting: Cell<Option<Wakee>>,
+    gate: Option<Rc<Gate>>,
+}
+
+#[repr(C)]
+struct Node {
+    /// First, so that the address of the node is that of its target.
+    target: Target,
+    board: *const Board,
+    index: u32,
+    /// The next in the list, or a mark.
+    next: Cell<u32>,
+    turn: Cell<Turn>,
+}
+
+const FIRST_CHUNK: usize = 8;
+/// The end of the list.
+const END: u32 = u32::MAX;
+/// Not in the list.
+const IDLE: u32 = u32::MAX - 1;
+
+static NODE: TargetVTable = TargetVTable {
+    waker: &NOBODY,
+    // SAFETY: `TargetVTable` says who calls them and with what, here and below; [node].
+    hold: |target| unsafe { Rc::increment_strong_count(board_of(target)) },
+    // SAFETY: likewise.
+    release: |target| unsafe { Rc::decrement_strong_count(board_of(target)) },
+    wake: |target| {
+        // SAFETY: likewise; the wakee's reference keeps the board while it is reported to.
+        let (board, index) =
+            unsafe { (Rc::from_raw(board_of(target)), (*target.cast::<Node>().as_ptr()).index) };
+        board.report(index);
+    },
+};
+
+/// # Safety
+/// The target is that of a node, whose board is alive.
+#[inline]
+unsafe fn board_of(target: NonNull<Target>) -> *const Board {
+    // SAFETY: the caller says so; [node].
+    unsafe { (*target.cast::<Node>().as_ptr()).board }
+}
+
+/// Which chunk has the node, and where.
+#[inline]
+fn place_of(index: u32) -> (usize, usize) {
+    let n = index as usize + FIRST_CHUNK;
+    let chunk = (n / FIRST_CHUNK).ilog2();
+    (chunk as usize, n - (FIRST_CHUNK << chunk))
+}
+
+impl Board {
+    pub(super) fn new(gate: Option<Rc<Gate>>) -> Rc<Board> {
+        Rc::new(Board {
+            chunks: RefCell::new(Vec::new()),
+            first: Cell::new(END),
+            last: Cell::new(END),
+            waiting: Cell::new(None),
+            gate,
+        })
+    }
+
+    /// Runs `f`, which calls nothing of others, on a node that exists.
+    #[inline]
+    fn with<R>(&self, index: u32, f: impl FnOnce(&Node) -> R) -> R {
+        let (chunk, at) = place_of(index);
+        f(&self.chunks.borrow()[chunk][at])
+    }
+
+    /// Somebody who, when woken, writes this index down. There is one at a time for each index,
+    /// and none while the index is in the list.
+    #[inline]
+    pub(super) fn wakee(self: &Rc<Self>, index: u32, turn: Turn) -> Wakee {
+        if place_of(index).0 >= self.chunks.borrow().len() {
+            self.grow();
+        }
+        let target = self.with(index, |node| {
+            node.turn.set(turn);
+            NonNull::from(node).cast()
+        });
+        // For the wakee.
+        std::mem::forget(self.clone());
+        // SAFETY: [node]: it was just counted.
+        unsafe { Wakee::held(target) }
+    }
+
+    /// Makes the next chunk of nodes. Indices are given out one after the other, so the node that
+    /// is needed is in it.
+    #[cold]
+    fn grow(self: &Rc<Self>) {
+        let mut chunks = self.chunks.borrow_mut();
+        let count = FIRST_CHUNK << chunks.len();
+        let node = |index: usize| Node {
+            target: Target { vtable: &raw const NODE },
+            board: Rc::as_ptr(self),
+            index: index as u32,
+            next: Cell::new(IDLE),
+            turn: Cell::default(),
+        };
+        chunks.push((count - FIRST_CHUNK..2 * count - FIRST_CHUNK).map(node).collect());
+    }
+
+    /// A member has ended. May run foreign code.
+    #[inline]
+    fn report(&self, index: u32) {
+        let turn = self.with(index, |node| {
+            debug_assert!(node.next.get() == IDLE, "a task ends once");
+            node.next.set(END);
+            node.turn.take()
+        });
+        match self.last.replace(index) {
+            END => self.first.set(index),
+            last => self.with(last, |node| node.next.set(index)),
+        }
+        if let Some(gate) = &self.gate {
+            gate.ended(turn);
+        }
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// The first of those that have ended, which leaves the list.
+    #[inline]
+    pub(super) fn pop(&self) -> Option<u32> {
+        let first = self.first.get();
+        if first == END {
+            return None;
+        }
+        let next = self.with(first, |node| node.next.replace(IDLE));
+        self.first.set(next);
+        if next == END {
+            self.last.set(END);
+        }
+        Some(first)
+    }
+
+    /// Remembers whom to wake when the next one ends. May run foreign code: the caller looks again.
+    pub(super) fn wait(&self, cx: &Context<'_>) {
+        let mut waiting = self.waiting.take();
+        let old = renew(&mut waiting, cx);
+        self.waiting.set(waiting);
+        drop(old);
+    }
+
+    /// Nobody awaits the next one any more.
+    pub(super) fn stop_waiting(&self) {
+        drop(self.waiting.take());
+    }
+
+    /// Whether there is room for many more than a small set needs.
+    #[inline]
+    pub(super) fn is_large(&self) -> bool {
+        self.chunks.borrow().len() > 8
+    }
+}
