@@ -64,4 +64,4 @@ pub use sync::Waiter;
 pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
 pub use task_set::{JoinNext, Members, TaskSet};
 pub use time::{Sleep, now, sleep, sleep_until};
-pub use wait::{Wait, wait};
+pub use wait::{Wait, WaitUntil, Waited, try_wait, wait};
