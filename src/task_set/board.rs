@@ -4,7 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    ptr::NonNull,
+    ptr::{self, NonNull},
     rc::Rc,
     task::Context,
 };
@@ -15,9 +15,10 @@ use crate::wakee::{NOBODY, Target, TargetVTable, Wakee, renew};
 pub(super) struct Board {
     /// The nodes: 8 of them, then twice as many in each chunk as in the one before. Only pushed to.
     chunks: RefCell<Vec<Rc<[Node]>>>,
-    /// The list of those that have ended: first and last, or `END`.
-    first: Cell<u32>,
-    last: Cell<u32>,
+    /// The list of those that have ended. `[list]` invariant: null, or nodes of this board; `last`
+    /// means something only while there is a first.
+    first: Cell<*const Node>,
+    last: Cell<*const Node>,
     /// Who awaits the next one.
     waiting: Cell<Option<Wakee>>,
     gate: Option<Rc<Gate>>,
@@ -29,16 +30,12 @@ struct Node {
     target: Target,
     board: *const Board,
     index: u32,
-    /// The next in the list, or a mark.
-    next: Cell<u32>,
+    /// The next in the list.
+    next: Cell<*const Node>,
     turn: Cell<Turn>,
 }
 
 const FIRST_CHUNK: usize = 8;
-/// The end of the list.
-const END: u32 = u32::MAX;
-/// Not in the list.
-const IDLE: u32 = u32::MAX - 1;
 
 static NODE: TargetVTable = TargetVTable {
     waker: &NOBODY,
@@ -48,9 +45,9 @@ static NODE: TargetVTable = TargetVTable {
     release: |target| unsafe { Rc::decrement_strong_count(board_of(target)) },
     wake: |target| {
         // SAFETY: likewise; the wakee's reference keeps the board while it is reported to.
-        let (board, index) =
-            unsafe { (Rc::from_raw(board_of(target)), (*target.cast::<Node>().as_ptr()).index) };
-        board.report(index);
+        let board = unsafe { Rc::from_raw(board_of(target)) };
+        // SAFETY: [node].
+        board.report(unsafe { target.cast::<Node>().as_ref() });
     },
 };
 
@@ -74,8 +71,8 @@ impl Board {
     pub(super) fn new(gate: Option<Rc<Gate>>) -> Rc<Board> {
         Rc::new(Board {
             chunks: RefCell::new(Vec::new()),
-            first: Cell::new(END),
-            last: Cell::new(END),
+            first: Cell::new(ptr::null()),
+            last: Cell::new(ptr::null()),
             waiting: Cell::new(None),
             gate,
         })
@@ -115,26 +112,25 @@ impl Board {
             target: Target { vtable: &raw const NODE },
             board: Rc::as_ptr(self),
             index: index as u32,
-            next: Cell::new(IDLE),
+            next: Cell::new(ptr::null()),
             turn: Cell::default(),
         };
         chunks.push((count - FIRST_CHUNK..2 * count - FIRST_CHUNK).map(node).collect());
     }
 
-    /// A member has ended. May run foreign code.
+    /// The member of a node of this board has ended. May run foreign code.
     #[inline]
-    fn report(&self, index: u32) {
-        let turn = self.with(index, |node| {
-            debug_assert!(node.next.get() == IDLE, "a task ends once");
-            node.next.set(END);
-            node.turn.take()
-        });
-        match self.last.replace(index) {
-            END => self.first.set(index),
-            last => self.with(last, |node| node.next.set(index)),
+    fn report(&self, node: &Node) {
+        node.next.set(ptr::null());
+        let last = self.last.replace(node);
+        if self.first.get().is_null() {
+            self.first.set(node);
+        } else {
+            // SAFETY: [list], and this board is alive: [node].
+            unsafe { (*last).next.set(node) };
         }
         if let Some(gate) = &self.gate {
-            gate.ended(turn);
+            gate.ended(node.turn.take());
         }
         if let Some(waiting) = self.waiting.take() {
             waiting.wake();
@@ -144,16 +140,10 @@ impl Board {
     /// The first of those that have ended, which leaves the list.
     #[inline]
     pub(super) fn pop(&self) -> Option<u32> {
-        let first = self.first.get();
-        if first == END {
-            return None;
-        }
-        let next = self.with(first, |node| node.next.replace(IDLE));
-        self.first.set(next);
-        if next == END {
-            self.last.set(END);
-        }
-        Some(first)
+        // SAFETY: [list], and this board is alive: [node].
+        let first = unsafe { self.first.get().as_ref() }?;
+        self.first.set(first.next.get());
+        Some(first.index)
     }
 
     /// Remembers whom to wake when the next one ends. May run foreign code: the caller looks again.
@@ -167,11 +157,5 @@ impl Board {
     /// Nobody awaits the next one any more.
     pub(super) fn stop_waiting(&self) {
         drop(self.waiting.take());
-    }
-
-    /// Whether there is room for many more than a small set needs.
-    #[inline]
-    pub(super) fn is_large(&self) -> bool {
-        self.chunks.borrow().len() > 8
     }
 }

@@ -220,12 +220,7 @@ impl<T> TaskSet<T> {
     #[track_caller]
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
         let board = self.board.as_ref()?;
-        let mut handle = self.tasks.remove(board.pop()?)?;
-        if self.tasks.len() == 0 && board.is_large() {
-            // A burst is over: give its memory back.
-            self.board = None;
-        }
-        Some(handle.take())
+        Some(self.tasks.remove(board.pop()?)?.take())
     }
 
     /// How many members there are, ended or not.
@@ -474,12 +469,13 @@ impl<T> JoinNext<'_, T> {
     #[inline(never)]
     #[track_caller]
     fn wait(&mut self, cx: &Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
-        if let Some(board) = self.set.board.as_ref().filter(|_| !self.set.is_empty()) {
-            self.waits = true;
-            board.wait(cx);
-        } else {
-            return Poll::Ready(None);
+        if self.set.is_empty() {
+            // A burst is over: its nodes go.
+            self.set.board = None;
         }
+        let Some(board) = &self.set.board else { return Poll::Ready(None) };
+        self.waits = true;
+        board.wait(cx);
         // A foreign waker's code may have ended a member.
         if let Some(result) = self.set.try_join_next() {
             return Poll::Ready(Some(result));

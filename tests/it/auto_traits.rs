@@ -1,8 +1,8 @@
 //! What is `Send`, and what must never be.
 
 use boucle::{
-    Canceller, Gathering, Id, JoinError, JoinHandle, Loop, Sleep, Stalled, Status, TaskInfo,
-    TaskSet, Wait, Waiter, sync::WaitFor,
+    Canceller, Gathering, Id, JoinError, JoinHandle, JoinNext, Loop, Members, Sleep, Stalled,
+    Status, TaskInfo, TaskSet, Wait, WaitUntil, Waited, Waiter, sync::WaitFor,
 };
 
 #[test]
@@ -34,6 +34,10 @@ fn what_belongs_to_a_thread_stays_there() {
     <JoinHandle<()> as AmbiguousIf<_>>::it_has_not();
     <Canceller as AmbiguousIf<_>>::it_has_not();
     <TaskSet<()> as AmbiguousIf<_>>::it_has_not();
+    <JoinNext<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Members<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <WaitUntil<()> as AmbiguousIf<_>>::it_has_not();
+    <Waited<()> as AmbiguousIf<_>>::it_has_not();
     <Wait<()> as AmbiguousIf<_>>::it_has_not();
     <Waiter as AmbiguousIf<_>>::it_has_not();
     <WaitFor<'static> as AmbiguousIf<_>>::it_has_not();

@@ -9,6 +9,7 @@ mod running;
 #[allow(unsafe_code)]
 mod support;
 mod sync;
+mod task_set;
 mod tasks;
 mod tidy;
 mod time;
