@@ -46,11 +46,6 @@ impl<T> Slab<T> {
     }
 
     #[inline]
-    pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.entries.get(index as usize)
-    }
-
-    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         self.entries.get_mut(index as usize)
     }

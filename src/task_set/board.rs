@@ -19,6 +19,8 @@ pub(super) struct Board {
     /// means something only while there is a first.
     first: Cell<*const Node>,
     last: Cell<*const Node>,
+    /// Nodes that are not in use, likewise.
+    vacant: Cell<*const Node>,
     /// Who awaits the next one.
     waiting: Cell<Option<Wakee>>,
     gate: Option<Rc<Gate>>,
@@ -29,8 +31,11 @@ struct Node {
     /// First, so that the address of the node is that of its target.
     target: Target,
     board: *const Board,
+    /// Its number on the board.
     index: u32,
-    /// The next in the list.
+    /// Where the member is in the row.
+    place: Cell<u32>,
+    /// The next in the list, or the next vacant one.
     next: Cell<*const Node>,
     turn: Cell<Turn>,
 }
@@ -73,37 +78,31 @@ impl Board {
             chunks: RefCell::new(Vec::new()),
             first: Cell::new(ptr::null()),
             last: Cell::new(ptr::null()),
+            vacant: Cell::new(ptr::null()),
             waiting: Cell::new(None),
             gate,
         })
     }
 
-    /// Runs `f`, which calls nothing of others, on a node that exists.
+    /// Takes a node for the member at this place: its number, and somebody who, when woken, writes
+    /// it down.
     #[inline]
-    fn with<R>(&self, index: u32, f: impl FnOnce(&Node) -> R) -> R {
-        let (chunk, at) = place_of(index);
-        f(&self.chunks.borrow()[chunk][at])
-    }
-
-    /// Somebody who, when woken, writes this index down. There is one at a time for each index,
-    /// and none while the index is in the list.
-    #[inline]
-    pub(super) fn wakee(self: &Rc<Self>, index: u32, turn: Turn) -> Wakee {
-        if place_of(index).0 >= self.chunks.borrow().len() {
+    pub(super) fn wakee(self: &Rc<Self>, place: u32, turn: Turn) -> (u32, Wakee) {
+        if self.vacant.get().is_null() {
             self.grow();
         }
-        let target = self.with(index, |node| {
-            node.turn.set(turn);
-            NonNull::from(node).cast()
-        });
+        // SAFETY: [list], and this board is alive: [node].
+        let node = unsafe { &*self.vacant.get() };
+        self.vacant.set(node.next.get());
+        node.place.set(place);
+        node.turn.set(turn);
         // For the wakee.
         std::mem::forget(self.clone());
         // SAFETY: [node]: it was just counted.
-        unsafe { Wakee::held(target) }
+        (node.index, unsafe { Wakee::held(NonNull::from(node).cast()) })
     }
 
-    /// Makes the next chunk of nodes. Indices are given out one after the other, so the node that
-    /// is needed is in it.
+    /// Makes the next chunk of nodes.
     #[cold]
     fn grow(self: &Rc<Self>) {
         let mut chunks = self.chunks.borrow_mut();
@@ -112,10 +111,22 @@ impl Board {
             target: Target { vtable: &raw const NODE },
             board: Rc::as_ptr(self),
             index: index as u32,
+            place: Cell::new(0),
             next: Cell::new(ptr::null()),
             turn: Cell::default(),
         };
-        chunks.push((count - FIRST_CHUNK..2 * count - FIRST_CHUNK).map(node).collect());
+        let chunk: Rc<[Node]> = (count - FIRST_CHUNK..2 * count - FIRST_CHUNK).map(node).collect();
+        // The first is used first.
+        for node in chunk.iter().rev() {
+            node.next.set(self.vacant.replace(node));
+        }
+        chunks.push(chunk);
+    }
+
+    /// The member of this node is at another place now.
+    pub(super) fn moved(&self, index: u32, place: u32) {
+        let (chunk, at) = place_of(index);
+        self.chunks.borrow()[chunk][at].place.set(place);
     }
 
     /// The member of a node of this board has ended. May run foreign code.
@@ -137,13 +148,13 @@ impl Board {
         }
     }
 
-    /// The first of those that have ended, which leaves the list.
+    /// Where the first of those that have ended is, which leaves the list.
     #[inline]
     pub(super) fn pop(&self) -> Option<u32> {
         // SAFETY: [list], and this board is alive: [node].
         let first = unsafe { self.first.get().as_ref() }?;
-        self.first.set(first.next.get());
-        Some(first.index)
+        self.first.set(first.next.replace(self.vacant.replace(first)));
+        Some(first.place.get())
     }
 
     /// Remembers whom to wake when the next one ends. May run foreign code: the caller looks again.

@@ -1,13 +1,13 @@
 //! Sets of tasks: the contract page.
 //!
 //! # Who owns what
-//! A [`TaskSet`] owns the handles of its members, in a chain: in the order in which they came, at
-//! indices that stay while they are members. Beside them it shares a *board*, where members that
-//! end are written down. The board has a small node for each index, at an address that stays; the
-//! joiner of a member's task is a [`Wakee`](crate::wakee::Wakee) on its node. So the end of a task
-//! puts its index at the end of the board's list, in O(1) and without asking for memory, wakes
+//! A [`TaskSet`] owns the handles of its members, in a row: in the order in which they came.
+//! Beside them it shares a *board*, where members that end are written down. The board has a small
+//! node for each member, at an address that stays, which knows the member's place in the row; the
+//! joiner of the member's task is a [`Wakee`](crate::wakee::Wakee) on the node. So the end of a
+//! task puts its node at the end of the board's list, in O(1) and without asking for memory, wakes
 //! whoever awaits [`TaskSet::join_next`], and lets the next member start if there is a limit.
-//! `join_next` takes the first index of the list, and with it the handle and the result.
+//! `join_next` takes the first node of the list, and with it the handle and the result.
 //!
 //! | what | owned by | goes |
 //! |---|---|---|
@@ -23,8 +23,9 @@
 //! `[node]`: a node stays as long as its board, and each of its wakees counts as a reference to the
 //! board.
 //!
-//! `[ended]`: the index of a member is in the board's list if and only if its task has ended, and
-//! it is there once. A member that had ended before it came is written down as it comes.
+//! `[ended]`: the node of a member is in the board's list if and only if its task has ended, and
+//! it is there once. A member that had ended before it came is written down as it comes. A node
+//! that leaves the list has no wakee and no member any more: it is vacant.
 //!
 //! `[turn]`: with a limit, the gate counts as running exactly the members whose turn has come and
 //! which have not ended; while the count is below the limit, nobody queues, unless the gate is
@@ -39,8 +40,8 @@
 //! set that detaches its members gives their board and gate away with them, and takes new ones.
 
 mod board;
-mod chain;
 mod gate;
+mod row;
 mod set;
 
 pub use set::{JoinNext, Members, TaskSet};

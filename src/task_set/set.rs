@@ -13,8 +13,8 @@ use std::{
 
 use super::{
     board::Board,
-    chain::{self, Chain},
     gate::{Gate, Turn},
+    row::{self, Row},
 };
 use crate::{
     spawn::spawn_for,
@@ -52,7 +52,7 @@ use crate::{
 /// ```
 #[must_use = "the results of the tasks are in the set; dropping it cancels those that run"]
 pub struct TaskSet<T> {
-    tasks: Chain<JoinHandle<T>>,
+    tasks: Row<JoinHandle<T>>,
     /// Made for the first member.
     board: Option<Rc<Board>>,
     gate: Option<Rc<Gate>>,
@@ -66,7 +66,7 @@ impl<T> TaskSet<T> {
     /// assert!(set.is_empty());
     /// ```
     pub const fn new() -> TaskSet<T> {
-        TaskSet { tasks: Chain::new(), board: None, gate: None }
+        TaskSet { tasks: Row::new(), board: None, gate: None }
     }
 
     /// An empty set that runs at most `n` members at once; the others start in order, each as
@@ -95,7 +95,7 @@ impl<T> TaskSet<T> {
     #[track_caller]
     pub fn with_limit(n: usize) -> TaskSet<T> {
         assert!(n > 0, "a `TaskSet` with a limit of zero would never run anything");
-        TaskSet { tasks: Chain::new(), board: None, gate: Some(Gate::new(n)) }
+        TaskSet { tasks: Row::new(), board: None, gate: Some(Gate::new(n)) }
     }
 
     /// Spawns a task on the loop that runs on this thread, as a member. O(1).
@@ -165,11 +165,8 @@ impl<T> TaskSet<T> {
             None => Turn::Free,
         };
         let board = self.board.get_or_insert_with(|| Board::new(self.gate.clone()));
-        let index = self.tasks.push(handle);
-        let wakee = board.wakee(index, turn);
-        if let Some(handle) = self.tasks.get(index) {
-            handle.watch_by(wakee);
-        }
+        let (node, wakee) = board.wakee(self.tasks.next(), turn);
+        self.tasks.push(handle, node).watch_by(wakee);
         if let Some(gate) = gate {
             gate.admit();
         }
@@ -220,7 +217,9 @@ impl<T> TaskSet<T> {
     #[track_caller]
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
         let board = self.board.as_ref()?;
-        Some(self.tasks.remove(board.pop()?)?.take())
+        let place = board.pop()?;
+        let mut handle = self.tasks.remove(place, |node, place| board.moved(node, place))?;
+        Some(handle.take())
     }
 
     /// How many members there are, ended or not.
@@ -310,8 +309,7 @@ impl<T> TaskSet<T> {
         self.board = None;
         let limited = self.gate.is_some();
         self.gate = self.gate.as_ref().map(|gate| gate.another());
-        let mut tasks = std::mem::replace(&mut self.tasks, Chain::new());
-        while let Some(task) = tasks.pop_first() {
+        for task in self.tasks.take() {
             if limited {
                 task.detach();
             } else {
@@ -324,7 +322,7 @@ impl<T> TaskSet<T> {
 impl<T> Drop for TaskSet<T> {
     fn drop(&mut self) {
         self.cancel_all();
-        while let Some(task) = self.tasks.pop_first() {
+        for task in self.tasks.take() {
             drop(task);
         }
     }
@@ -362,7 +360,7 @@ impl<T> IntoIterator for TaskSet<T> {
     /// start now, since the limit ends with the set.
     fn into_iter(mut self) -> Self::IntoIter {
         let mut tasks = Vec::with_capacity(self.len());
-        tasks.extend(std::iter::from_fn(|| self.tasks.pop_first()));
+        tasks.extend(self.tasks.take());
         if let Some(gate) = &self.gate {
             gate.open();
         }
@@ -396,7 +394,7 @@ impl<T: fmt::Debug> fmt::Debug for TaskSet<T> {
 /// assert_eq!(names, ["fries", "soda"]);
 /// # });
 /// ```
-pub struct Members<'s, T>(chain::Iter<'s, JoinHandle<T>>);
+pub struct Members<'s, T>(row::Iter<'s, JoinHandle<T>>);
 
 impl<'s, T> Iterator for Members<'s, T> {
     type Item = &'s JoinHandle<T>;
