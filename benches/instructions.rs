@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use boucle::{block_on, gather, scope, sleep, spawn, yield_now};
+use boucle::{TaskSet, block_on, gather, scope, sleep, spawn, yield_now};
 
 /// Name, what it does N times, N, the figure to reach, and the most that `--check` lets pass: what
 /// was measured last, and three in a hundred. Zero stands for none.
@@ -36,6 +36,8 @@ const WORKLOADS: &[Workload] = &[
     ("gather_1000", gather_1000, 200_000, 450, 186),
     ("gather_1000_limit", gather_1000_limit, 200_000, 0, 0),
     ("scope_1000", scope_1000, 100_000, 620, 0),
+    ("join_next", join_next, 100_000, 120, 0),
+    ("join_next_limit", join_next_limit, 100_000, 0, 0),
     ("block_on_ready", block_on_ready, 20_000, 0, 0),
 ];
 
@@ -287,6 +289,33 @@ fn scope_1000(n: usize) {
         }
         assert_eq!(data.get(), n / 1000 * 1000);
     });
+}
+
+/// Joins n of as many finished tasks as the longer run joins: what differs is the joining alone.
+fn join_next(n: usize) {
+    const TASKS: u64 = 200_000;
+    block_on(async {
+        let mut set = TaskSet::new();
+        for i in 0..TASKS {
+            set.spawn(ready_64([i; 7]));
+        }
+        yield_now().await;
+        assert_eq!(set.iter().filter(|task| task.is_finished()).count() as u64, TASKS);
+        for _ in 0..n {
+            black_box(set.join_next().await.unwrap().unwrap());
+        }
+        // The way out is not to be counted.
+        std::process::exit(0);
+    });
+}
+
+/// The boxes alone, dropped in order, after their output was read.
+fn join_next_limit(n: usize) {
+    let mut done: VecDeque<Box<[u64; 14]>> = (0..200_000).map(|i| Box::new([i; 14])).collect();
+    for _ in 0..n {
+        black_box(done.pop_front().unwrap()[0]);
+    }
+    std::process::exit(0);
 }
 
 fn block_on_ready(n: usize) {

@@ -53,6 +53,7 @@ mod shield;
 mod spawn;
 mod stalled;
 pub mod sync;
+#[allow(unsafe_code)]
 mod task_set;
 #[allow(unsafe_code)]
 pub mod time;
@@ -72,9 +73,9 @@ pub use spawn::{YieldNow, spawn, yield_now};
 pub use stalled::Stalled;
 pub use sync::Waiter;
 pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
-pub use task_set::TaskSet;
+pub use task_set::{JoinNext, Members, TaskSet};
 pub use time::{
     Elapsed, Interval, MissedTicks, Sleep, Timeout, interval, interval_at, now, sleep, sleep_until,
     timeout, timeout_at,
 };
-pub use wait::{Wait, wait};
+pub use wait::{Wait, WaitUntil, Waited, try_wait, wait};

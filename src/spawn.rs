@@ -52,6 +52,27 @@ where
     })
 }
 
+/// As [`spawn`], for `call`; if it is `later`, the task does not start before it is woken.
+#[inline]
+#[track_caller]
+pub(crate) fn spawn_for<F>(call: &str, later: bool, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let place = Location::caller();
+    current(call, |core| {
+        // SAFETY: the current loop's thread is this one; nothing is borrowed.
+        unsafe {
+            if later {
+                JoinHandle::spawn_later(&core.tasks, future, place)
+            } else {
+                JoinHandle::spawn(&core.tasks, future, place, false)
+            }
+        }
+    })
+}
+
 /// Pauses for one turn: whatever is ready runs first.
 ///
 /// Works in any executor.

@@ -131,6 +131,14 @@ impl Wakee {
     }
 
     /// # Safety
+    /// The target is held for this wakee, on its loop's thread; the pointer is as `TargetVTable`
+    /// says.
+    #[inline]
+    pub(crate) unsafe fn held(target: NonNull<Target>) -> Wakee {
+        Wakee(target)
+    }
+
+    /// # Safety
     /// The pointer comes from [`Wakee::into_raw`] and is given back once.
     pub(crate) unsafe fn from_raw(target: *mut Target) -> Option<Wakee> {
         NonNull::new(target).map(Wakee)
@@ -178,6 +186,6 @@ static FOREIGN: TargetVTable = TargetVTable {
     },
 };
 
-/// No waker has this vtable.
-static NOBODY: RawWakerVTable =
+/// No waker has this vtable: for targets that nobody polls.
+pub(crate) static NOBODY: RawWakerVTable =
     RawWakerVTable::new(|_| RawWaker::new(ptr::null(), &NOBODY), |_| {}, |_| {}, |_| {});

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use boucle::{Loop, gather, sleep, spawn, yield_now};
+use boucle::{Loop, TaskSet, gather, sleep, spawn, yield_now};
 
 struct Counting;
 
@@ -138,4 +138,29 @@ fn a_wake_of_a_gathered_child_allocates_nothing() {
         }
     };
     assert_eq!(allocations_of(pauses(1)), allocations_of(pauses(1000)));
+}
+
+#[test]
+fn a_set_asks_for_memory_per_task_and_joins_for_none() {
+    let l = Loop::builder().virtual_time().build();
+    l.block_on(async {
+        let round = |set: &mut TaskSet<u32>| {
+            for n in 0..1000 {
+                set.spawn(async move { n });
+            }
+        };
+        let mut warm = TaskSet::new();
+        round(&mut warm);
+        while warm.join_next().await.is_some() {}
+        let mut set = TaskSet::new();
+        // The board, a chunk of nodes each time their number doubles, likewise for the handles.
+        let made = allocations(|| round(&mut set));
+        assert!((1000..1030).contains(&made), "{made} allocations for 1000 members");
+        sleep(Duration::from_secs(1)).await;
+        let before = COUNT.get();
+        for n in 0..1000 {
+            assert_eq!(set.join_next().await.expect("a member").expect("it ended"), n);
+        }
+        assert!(COUNT.get() - before <= 12, "{} allocations to join", COUNT.get() - before);
+    });
 }

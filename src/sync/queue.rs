@@ -86,6 +86,11 @@ impl WaitQueue {
         taken
     }
 
+    /// Joins at the end for somebody else, who is to be woken when the turn has come.
+    pub(crate) fn enter(&self, wakee: Wakee) -> Place {
+        Place(self.list.borrow_mut().push(Some(wakee), 0))
+    }
+
     /// Gives the place up; true if it had been taken.
     #[must_use = "what a taken place was given must be handed on"]
     pub(crate) fn leave(&self, Place(index): Place) -> bool {

@@ -91,7 +91,8 @@ impl<F: Future, X: Extra, N> VTable<F, X, N> {
     }
 }
 
-/// Makes a task and puts it into the ready queue. It has a handle, which the caller must make.
+/// Makes a task and, if it is to be `queued`, puts it into the ready queue. It has a handle, which
+/// the caller must make.
 ///
 /// # Safety
 /// Home's thread only. If `F` or its output borrow, the caller sees to it that both are gone
@@ -102,6 +103,7 @@ pub(super) unsafe fn spawn<F: Future>(
     future: F,
     place: &'static Location<'static>,
     main: bool,
+    queued: bool,
 ) -> NonNull<Header> {
     // SAFETY: the caller says so; `[queued]`: the flag keeps the memory.
     unsafe {
@@ -109,12 +111,14 @@ pub(super) unsafe fn spawn<F: Future>(
         let slot = tasks.home.enroll(cell.cast());
         tasks.live.set(tasks.live.get() + 1);
         let vtable = if main { VTable::<F, (), F>::MAIN } else { VTable::<F, (), F>::TASK };
-        let flags = LIVE | HANDLE | QUEUED | if main { MAIN } else { 0 };
+        let flags = LIVE | HANDLE | if queued { QUEUED } else { 0 } | if main { MAIN } else { 0 };
         let parent = tasks.running().map(|task| task.id);
         let anchor = Anchor::new(anchor_vtable(vtable), tasks.home.this(), slot, flags);
         let header = Header::new(anchor, tasks.next_id(), place, parent);
         fill(cell, header, ()).write(future);
-        tasks.ready.push(cell.as_ptr().cast());
+        if queued {
+            tasks.ready.push(cell.as_ptr().cast());
+        }
         cell.cast()
     }
 }

@@ -22,9 +22,13 @@ use super::{
         SCOPED, SEEN, Status,
     },
     tasks::{Tasks, drop_error, name_of},
+    waits::Waits,
     waker,
 };
-use crate::{home::Anchor, wakee::renew};
+use crate::{
+    home::Anchor,
+    wakee::{Wakee, renew},
+};
 
 /// Awaits a task, looks at it, or cancels it.
 ///
@@ -83,7 +87,32 @@ impl<T> JoinHandle<T> {
         main: bool,
     ) -> JoinHandle<T> {
         // SAFETY: the caller says so.
-        let header = unsafe { cell::spawn(tasks, future, place, main) };
+        let header = unsafe { cell::spawn(tasks, future, place, main, true) };
+        // SAFETY: it is new.
+        unsafe { JoinHandle::first(tasks, header) }
+    }
+
+    /// As [`JoinHandle::spawn`], but the task does not start before it is woken.
+    ///
+    /// # Safety
+    /// As for [`cell::spawn`].
+    pub(crate) unsafe fn spawn_later<F: Future<Output = T>>(
+        tasks: &Tasks,
+        future: F,
+        place: &'static Location<'static>,
+    ) -> JoinHandle<T> {
+        // SAFETY: the caller says so.
+        let header = unsafe { cell::spawn(tasks, future, place, false, false) };
+        // SAFETY: it is new.
+        let handle = unsafe { JoinHandle::first(tasks, header) };
+        handle.task().waits.set(Waits::Turn.pack());
+        handle
+    }
+
+    /// # Safety
+    /// The task has just been made, with an output of type `T`, and has no handle yet.
+    #[inline]
+    unsafe fn first(tasks: &Tasks, header: NonNull<Header>) -> JoinHandle<T> {
         let handle = JoinHandle { header, output: PhantomData };
         if tasks.is_closing() {
             // SAFETY: it was never polled, and no task of this loop is: it is dropping them.
@@ -333,6 +362,30 @@ impl<T> JoinHandle<T> {
         Canceller { header: self.header }
     }
 
+    /// The output, if it is there.
+    pub(crate) fn output_ref(&self) -> Option<&T> {
+        // SAFETY: [handle]; the output leaves through `&mut self` only.
+        self.task().is(OUTPUT).then(|| unsafe { &**self.output() })
+    }
+
+    /// Detaches the task, and leaves who is woken at its end: not only the handle's owner cares.
+    pub(crate) fn detach(self) {
+        if !self.task().is(ENDED) {
+            let this = ManuallyDrop::new(self);
+            // `LIVE` or `BUSY` keeps the task, since it has not ended.
+            this.task().clear(HANDLE);
+        }
+    }
+
+    /// The task, to be woken.
+    pub(crate) fn wakee(&self) -> Wakee {
+        // SAFETY: [handle]; it is held here for the wakee, on home's thread, where handles stay.
+        unsafe {
+            Anchor::hold(self.header.cast());
+            Wakee::held(self.header.cast())
+        }
+    }
+
     /// Takes the result of a task that has ended.
     #[inline]
     #[track_caller]
@@ -365,6 +418,19 @@ impl<T> JoinHandle<T> {
             }
         }
         self.watch_anyhow(cx)
+    }
+
+    /// Has `wakee` woken when the task ends, at once if it has ended.
+    #[inline]
+    pub(crate) fn watch_by(&self, wakee: Wakee) {
+        let task = self.task();
+        if task.is(ENDED) {
+            return wakee.wake();
+        }
+        let old = task.take_joiner();
+        task.set_joiner(Some(wakee));
+        // This may be foreign, and its destructor may end the task: that wakes the new one.
+        drop(old);
     }
 
     #[inline(never)]

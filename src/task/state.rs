@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `LIVE` | at birth | when the task ends | the cell holds the future; wakes count |
 //! | `HANDLE` | at birth | by the handle's drop | somebody may still ask for the result |
-//! | `QUEUED` | by a wake | when popped | the ready queue has it |
+//! | `QUEUED` | at birth, mostly, and by a wake | when popped | the ready queue has it |
 //! | `BUSY` | before a poll or a cancel | after it | the future, or its destructor, is on the stack |
 //! | `STARTED` | by the first poll | never | it is not NEW any more |
 //! | `CANCEL` | by a cancel while `BUSY` | never | to be cancelled as soon as it leaves the stack |
@@ -82,8 +82,9 @@ impl Status {
             f if f & FAILED != 0 => Status::Failed,
             f if f & CANCELLED != 0 => Status::Cancelled,
             f if f & BUSY != 0 => Status::Running,
-            f if f & QUEUED == 0 => Status::Waiting,
+            // Not queued either while it waits for its turn in a set.
             f if f & STARTED == 0 => Status::New,
+            f if f & QUEUED == 0 => Status::Waiting,
             _ => Status::Ready,
         }
     }

@@ -17,8 +17,10 @@ pub(crate) enum Waits {
     Join(Id),
     /// A `Waiter` to open.
     Waiter,
-    /// The children of a gather or a wait.
+    /// The children of a gather, a wait or a set.
     Children,
+    /// Its turn in a set with a limit: it has not started.
+    Turn,
     /// More than one of these.
     Several,
 }
@@ -30,7 +32,8 @@ impl Waits {
             Waits::Join(_) => unreachable!("joins are found by their joiner"),
             Waits::Waiter => 1,
             Waits::Children => 2,
-            Waits::Several => 3,
+            Waits::Turn => 3,
+            Waits::Several => 4,
         }
     }
 
@@ -39,6 +42,7 @@ impl Waits {
             0 => Waits::Foreign,
             1 => Waits::Waiter,
             2 => Waits::Children,
+            3 => Waits::Turn,
             _ => Waits::Several,
         }
     }
@@ -51,6 +55,7 @@ impl fmt::Display for Waits {
             Waits::Join(id) => write!(f, "the end of task {id}"),
             Waits::Waiter => f.write_str("a Waiter"),
             Waits::Children => f.write_str("its children"),
+            Waits::Turn => f.write_str("its turn in a TaskSet"),
             Waits::Several => f.write_str("several things"),
         }
     }

@@ -3,8 +3,9 @@
 use std::{cell::Cell, future::Ready, rc::Rc};
 
 use boucle::{
-    Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, Loop, Racing, Remote,
-    RemoteHandle, Sleep, Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering, Wait, Waiter,
+    Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, JoinNext, Loop, Members,
+    Racing, Remote, RemoteHandle, Sleep, Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering,
+    Wait, WaitUntil, Waited, Waiter,
     sync::WaitFor,
     time::{MissedTicks, Tick},
 };
@@ -62,6 +63,10 @@ fn what_belongs_to_a_thread_stays_there() {
     <Canceller as AmbiguousIf<_>>::it_has_not();
     <RemoteHandle<std::rc::Rc<()>> as AmbiguousIf<_>>::it_has_not();
     <TaskSet<()> as AmbiguousIf<_>>::it_has_not();
+    <JoinNext<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Members<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <WaitUntil<()> as AmbiguousIf<_>>::it_has_not();
+    <Waited<()> as AmbiguousIf<_>>::it_has_not();
     <Wait<()> as AmbiguousIf<_>>::it_has_not();
     <Waiter as AmbiguousIf<_>>::it_has_not();
     <WaitFor<'static> as AmbiguousIf<_>>::it_has_not();

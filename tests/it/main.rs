@@ -15,6 +15,7 @@ mod scope;
 #[allow(unsafe_code)]
 mod support;
 mod sync;
+mod task_set;
 mod tasks;
 mod tidy;
 mod time;

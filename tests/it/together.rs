@@ -12,7 +12,8 @@ use std::{
 };
 
 use boucle::{
-    JoinHandle, Loop, Status, TaskSet, Waiter, block_on, gather, now, sleep, spawn, wait, yield_now,
+    JoinHandle, Loop, Status, TaskSet, Waited, Waiter, block_on, gather, now, sleep, spawn,
+    try_wait, wait, yield_now,
 };
 
 use crate::trace::{Count, Last, Trace, my_waker, panic_of, secs, simulated};
@@ -174,6 +175,188 @@ fn wait_is_over_in_the_turn_after_the_last_end() {
     }));
     l.run();
     assert_eq!(trace.take(), "2 done turn 1 turn 2");
+}
+
+// wait, until
+
+/// Done, failed and pending, by name.
+fn sorted<T>(waited: &Waited<T>) -> String {
+    let pending: Vec<_> = waited.pending.iter().map(|task| task.name().into_owned()).collect();
+    let [done, failed] = [&waited.done, &waited.failed].map(|set| names(set).join(" "));
+    format!("{done} | {failed} | {}", pending.join(" "))
+}
+
+/// Tasks that end after some seconds, named after them.
+fn sleepers<const N: usize>(seconds: [u64; N]) -> [JoinHandle<u64>; N] {
+    seconds.map(|n| spawn(after(n)).named(n.to_string()))
+}
+
+#[test]
+fn t85_first_done_returns_all_that_are_done_by_then_in_the_order_given() {
+    simulated().block_on(async {
+        let start = now();
+        let waited = wait(sleepers([3, 1, 2, 1, 1])).first_done().await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("1 1 1 |  | 3 2", secs(1)));
+        let waited = wait(waited.pending).first_done().await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("2 |  | 3", secs(2)));
+    });
+}
+
+#[test]
+fn a_failure_is_an_end_too() {
+    simulated().block_on(async {
+        let burnt = spawn(async { panic!("burnt") }).named("burnt");
+        let [one, two] = sleepers([1, 2]);
+        let waited = wait([one, burnt, two]).first_done().await;
+        assert_eq!(sorted(&waited), " | burnt | 1 2");
+        assert!(waited.failed.iter().all(|task| task.result().unwrap().is_err()));
+    });
+}
+
+#[test]
+fn first_failed_returns_at_a_failure_or_when_all_have_ended() {
+    simulated().block_on(async {
+        let start = now();
+        let mut tasks = sleepers([1, 9, 3]);
+        let canceller = tasks[1].canceller();
+        tasks.reverse();
+        drop(spawn(async move {
+            sleep(secs(2)).await;
+            canceller.cancel();
+        }));
+        let waited = wait(tasks).first_failed().await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("1 | 9 | 3", secs(2)));
+        let waited = wait(waited.pending).first_failed().await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("3 |  | ", secs(3)));
+    });
+}
+
+#[test]
+fn a_timeout_returns_what_is_pending_alive() {
+    simulated().block_on(async {
+        let start = now();
+        let waited = wait(sleepers([3, 1, 9])).timeout(secs(2)).await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("1 |  | 3 9", secs(2)));
+        let statuses: Vec<_> = waited.pending.iter().map(JoinHandle::status).collect();
+        assert_eq!(statuses, [Status::Waiting; 2]);
+        let mut pending = waited.pending.into_iter();
+        assert_eq!((pending.next().unwrap().await.unwrap(), now() - start), (3, secs(3)));
+        assert!(pending.next().unwrap().cancel());
+        // All ended before the deadline.
+        let waited = wait(sleepers([1])).timeout(secs(5)).await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("1 |  | ", secs(4)));
+    });
+}
+
+#[test]
+fn who_is_ready_at_the_deadline_beats_it() {
+    simulated().block_on(async {
+        // The sleeps of the tasks begin after that of the timeout, and so fire after it.
+        let waited = wait(sleepers([2, 2, 3])).timeout(secs(2)).await;
+        assert_eq!(sorted(&waited), "2 2 |  | 3");
+        let waiting = wait([Box::pin(after(1))]).timeout(secs(1));
+        assert_eq!(waiting.await.done.len(), 1);
+        let waited = wait([spawn(after(1)), spawn(async { 0 })]).timeout(secs(0)).await;
+        assert_eq!((waited.done.len(), waited.pending.len()), (1, 1));
+    });
+}
+
+#[test]
+fn reasons_to_return_may_be_combined() {
+    simulated().block_on(async {
+        let start = now();
+        let waited = wait(sleepers([1, 5])).first_failed().timeout(secs(2)).await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("1 |  | 5", secs(2)));
+        let waited = wait(waited.pending).timeout(secs(9)).first_failed().first_done().await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("5 |  | ", secs(5)));
+        let waited = wait(sleepers([4, 8])).first_done().first_failed().timeout(secs(6)).await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), ("4 |  | 8", secs(9)));
+        let waited = wait(waited.pending).timeout(secs(1)).timeout(secs(3)).await;
+        assert_eq!((sorted(&waited).as_str(), now() - start), (" |  | 8", secs(10)));
+    });
+}
+
+#[test]
+fn t84_what_has_ended_is_enough_in_no_turn() {
+    let l = simulated();
+    let ended = [l.spawn(async { 1 }), l.spawn(async { panic!("burnt") })];
+    l.run();
+    let [one, burnt] = ended;
+    let waiting = l.spawn(async move {
+        let waited = wait([spawn(pending()), one]).first_done().await;
+        assert_eq!((waited.done.len(), waited.pending.len()), (1, 1));
+        let waited = wait([spawn(pending()), burnt]).first_failed().timeout(secs(1)).await;
+        assert_eq!((waited.failed.len(), waited.pending.len()), (1, 1));
+        assert!(waited.failed.iter().all(|task| task.result().unwrap().is_err()));
+        let nothing = || wait(Vec::<JoinHandle<()>>::new());
+        for waiting in [nothing().first_done(), nothing().timeout(secs(1))] {
+            assert_eq!(sorted(&waiting.await), " |  | ");
+        }
+    });
+    assert!(l.step());
+    assert_eq!(waiting.status(), Status::Finished);
+}
+
+#[test]
+fn more_tasks_than_a_poll_may_look_at_are_all_reported() {
+    simulated().block_on(async {
+        let mut tasks: Vec<_> = (0..300).map(|n| spawn(after(1 + n % 2))).collect();
+        tasks.push(spawn(async { 7 }));
+        let waited = wait(tasks).first_done().await;
+        assert_eq!((outputs(&waited.done), waited.pending.len()), (vec![7], 300));
+        let waited = wait(waited.pending).first_done().await;
+        assert_eq!((outputs(&waited.done), waited.pending.len()), (vec![1; 150], 150));
+        assert_eq!(wait(waited.pending).timeout(secs(9)).await.done.len(), 150);
+    });
+}
+
+#[test]
+fn an_err_is_a_failure_for_try_wait() {
+    simulated().block_on(async {
+        let task = |seconds, result: Result<u64, u64>| {
+            spawn(async move {
+                sleep(secs(seconds)).await;
+                result
+            })
+            .named(seconds.to_string())
+        };
+        let burnt = spawn(async { panic!("burnt") }).named("burnt");
+        let (done, failed) =
+            try_wait([task(3, Ok(1)), task(1, Err(2)), burnt, task(2, Ok(3))]).await;
+        assert_eq!(
+            (names(&done).join(" "), names(&failed).join(" ")),
+            ("3 2".into(), "1 burnt".into())
+        );
+        assert!(failed.iter().last().unwrap().result().unwrap().is_err());
+        let tasks = [task(3, Ok(1)), task(1, Ok(2)), task(2, Err(3))];
+        let waited = try_wait(tasks).first_failed().await;
+        assert_eq!(sorted(&waited), "1 | 2 | 3");
+        let mut taken = task(0, Err(4));
+        assert_eq!((&mut taken).await.unwrap(), Err(4));
+        assert_eq!(sorted(&try_wait([taken]).timeout(secs(1)).await), "0 |  | ");
+    });
+}
+
+#[test]
+fn a_dropped_wait_until_detaches_its_tasks() {
+    let (l, trace) = (simulated(), Trace::default());
+    let log = trace.clone();
+    l.block_on(async move {
+        let task = spawn(async move {
+            sleep(secs(3)).await;
+            log.say("still ran");
+        });
+        yield_now().await;
+        let mut waiting = pin!(wait([task]).first_failed().timeout(secs(1)));
+        poll_fn(|cx| {
+            assert!(waiting.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    });
+    assert_eq!(l.next_deadline().map(|at| at - l.now()), Some(secs(3)), "the timer went");
+    l.run();
+    assert_eq!(trace.take(), "still ran");
 }
 
 // gather

@@ -126,6 +126,32 @@ fn wait_and_gather() {
 }
 
 #[test]
+fn task_set() {
+    check(
+        "task_set",
+        &[
+            "[New, New, New, New, New]",
+            " 0 s: stew starts",
+            " 0 s: soup starts",
+            " 1 s: toast starts",
+            " 1 s: soup served",
+            " 3 s: salad starts",
+            " 3 s: task 'toast' (#*) panicked: toast burnt",
+            " 4 s: cake starts",
+            " 4 s: stew served",
+            r#"[<Task 'salad' [FINISHED] ("salad")>, <Task 'cake' [WAITING]>]"#,
+            " 4 s: closed, and the cake is cancelled",
+            " 0 s: tea starts",
+            " 0 s: coffee starts",
+            " 0 s: ice starts",
+            r#"[<Task 'coffee' [FINISHED] ("coffee")>]"#,
+            r#"[<Task 'tea' [FINISHED] ("tea")>]"#,
+            "<Task 'ice' [CANCELLED]>",
+        ],
+    );
+}
+
+#[test]
 fn waiter() {
     let mut expected = vec!["start"];
     expected.extend(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "finished"]);

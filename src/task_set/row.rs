@@ -1,0 +1,161 @@
+//! Values in the order in which they came, each taken out in O(1).
+//!
+//! Who leaves makes a hole. When there are many more holes than values, the values close ranks, and
+//! their nodes are told: less than one move for each value that has left.
+
+use std::slice;
+
+pub(super) struct Row<T> {
+    places: Vec<Place<T>>,
+    len: usize,
+}
+
+struct Place<T> {
+    value: Option<T>,
+    /// Who is to know where the value is.
+    node: u32,
+}
+
+/// A row as long as this may be all holes.
+const SHORT: usize = 64;
+
+impl<T> Row<T> {
+    pub(super) const fn new() -> Row<T> {
+        Row { places: Vec::new(), len: 0 }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the next value will be.
+    #[inline]
+    pub(super) fn next(&self) -> u32 {
+        u32::try_from(self.places.len()).expect("boucle: 4 billion tasks in one set")
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, value: T, node: u32) -> &T {
+        self.places.push(Place { value: Some(value), node });
+        self.len += 1;
+        let last = self.places.last().and_then(|place| place.value.as_ref());
+        last.expect("it was just pushed")
+    }
+
+    /// Takes a value out; `moved` hears of every node whose value moves.
+    #[inline]
+    pub(super) fn remove(&mut self, place: u32, moved: impl FnMut(u32, u32)) -> Option<T> {
+        let value = self.places.get_mut(place as usize)?.value.take()?;
+        self.len -= 1;
+        if self.places.len() > 8 * self.len + SHORT {
+            self.close_ranks(moved);
+        }
+        Some(value)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn close_ranks(&mut self, mut moved: impl FnMut(u32, u32)) {
+        self.places.retain(|place| place.value.is_some());
+        for (at, place) in (0..).zip(&self.places) {
+            moved(place.node, at);
+        }
+        self.places.shrink_to(2 * self.len + SHORT);
+    }
+
+    /// All values, in order, which leaves none.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
+        let row = std::mem::replace(self, Row::new());
+        row.places.into_iter().filter_map(|place| place.value)
+    }
+
+    pub(super) fn iter(&self) -> Iter<'_, T> {
+        Iter { places: self.places.iter(), left: self.len }
+    }
+}
+
+pub(super) struct Iter<'r, T> {
+    places: slice::Iter<'r, Place<T>>,
+    left: usize,
+}
+
+impl<T> Clone for Iter<'_, T> {
+    fn clone(&self) -> Self {
+        Iter { places: self.places.clone(), left: self.left }
+    }
+}
+
+impl<'r, T> Iterator for Iter<'r, T> {
+    type Item = &'r T;
+
+    fn next(&mut self) -> Option<&'r T> {
+        let value = self.places.find_map(|place| place.value.as_ref())?;
+        self.left -= 1;
+        Some(value)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T> DoubleEndedIterator for Iter<'_, T> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let value = self.places.by_ref().rev().find_map(|place| place.value.as_ref())?;
+        self.left -= 1;
+        Some(value)
+    }
+}
+
+impl<T> ExactSizeIterator for Iter<'_, T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_kept_whoever_leaves() {
+        let mut row = Row::new();
+        for (node, c) in (10..).zip("abcd".chars()) {
+            assert_eq!(row.next(), node - 10);
+            assert_eq!(*row.push(c, node), c);
+        }
+        let quiet = |_, _| panic!("nobody moves");
+        assert_eq!((row.remove(1, quiet), row.remove(1, quiet)), (Some('b'), None));
+        row.push('e', 14);
+        assert_eq!(row.iter().collect::<String>(), "acde");
+        assert_eq!(row.iter().rev().collect::<String>(), "edca");
+        let mut both = row.iter();
+        assert_eq!((both.next(), both.next_back(), both.len()), (Some(&'a'), Some(&'e'), 2));
+        assert_eq!(both.collect::<String>(), "cd");
+        assert_eq!((row.take().collect::<String>().as_str(), row.len()), ("acde", 0));
+        assert_eq!((row.remove(0, quiet), row.iter().next()), (None, None));
+    }
+
+    #[test]
+    fn ranks_are_closed_when_few_are_left_and_memory_goes_back() {
+        let mut row = Row::new();
+        for n in 0..10_000 {
+            row.push(n, n);
+        }
+        // Where each is, by node.
+        let mut at: Vec<u32> = (0..10_000).collect();
+        let mut moves = 0;
+        for n in (0..10_000).filter(|n| n % 100 != 7) {
+            let taken = row.remove(at[n as usize], |node, place| {
+                moves += 1;
+                at[node as usize] = place;
+            });
+            assert_eq!(taken, Some(n));
+        }
+        let left: Vec<u32> = row.iter().copied().collect();
+        assert_eq!(left, (7..10_000).step_by(100).collect::<Vec<_>>());
+        assert!(moves > 0 && moves < 2_000, "{moves} moves");
+        assert!(row.places.len() <= 8 * 100 + SHORT && row.places.capacity() < 4_000);
+        for n in left {
+            assert_eq!(row.remove(at[n as usize], |node, to| at[node as usize] = to), Some(n));
+        }
+        assert_eq!((row.len(), row.iter().count()), (0, 0));
+    }
+}
