@@ -168,8 +168,11 @@ impl Nest {
         }
         drop(polling);
         note_instead(Waits::Children);
+        // If a child has dropped the loop, with it went what the children's wakers could do: the next
+        // poll makes a new block and asks all again.
+        let gone = home.is_some_and(Home::is_gone);
         // SAFETY: as above.
-        if self.fresh < self.len || unsafe { has_woken(block) } {
+        if gone || self.fresh < self.len || unsafe { has_woken(block) } {
             cx.waker().wake_by_ref();
         }
     }

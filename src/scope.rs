@@ -19,7 +19,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    guard::{OnDrop, catch, discard},
+    guard::{OnDrop, Payload, catch, discard},
     task::{Id, JoinError, JoinHandle, Nursery, Status},
 };
 
@@ -101,8 +101,9 @@ where
         let children = Children(nursery);
         let body = pin!(Some(f(&scope)));
         match children.run(body).await {
-            Some(output) => output,
-            None => unreachable!("a scope is cut short by panics alone, which have gone on"),
+            Ok(Some(output)) => output,
+            Ok(None) => unreachable!("a scope is cut short by panics alone"),
+            Err(payload) => resume_unwind(payload),
         }
     }
 }
@@ -158,12 +159,17 @@ where
         let result = children.run(body).await;
         drop(children);
         match (scope.error.take(), result) {
-            (Some(error), result) => {
+            (error, Err(payload)) => {
+                // Dropped now, since a destructor that panics while unwinding would abort.
+                let _ = catch(|| drop(error)).map_err(discard);
+                resume_unwind(payload)
+            }
+            (Some(error), Ok(result)) => {
                 drop(result);
                 Err(error)
             }
-            (None, Some(result)) => result,
-            (None, None) => unreachable!("a scope is cut short by an error or a panic"),
+            (None, Ok(Some(result))) => result,
+            (None, Ok(None)) => unreachable!("a scope is cut short by an error or a panic"),
         }
     }
 }
@@ -339,8 +345,11 @@ struct Children(NonNull<Nursery>);
 
 impl Children {
     /// Runs the body and the children until all have ended or the scope is cut short, and drops
-    /// what is left; goes on with the first panic.
-    async fn run<B: Future>(&self, mut body: Pin<&mut Option<B>>) -> Option<B::Output> {
+    /// what is left. Gives the output of the body, if it has ended, or the first panic.
+    async fn run<B: Future>(
+        &self,
+        mut body: Pin<&mut Option<B>>,
+    ) -> Result<Option<B::Output>, Payload> {
         // SAFETY: [nursery]: it is released when `self` is dropped.
         let nursery = unsafe { self.0.as_ref() };
         // Also when this future is dropped, which is before the body is.
@@ -370,9 +379,9 @@ impl Children {
         unsafe { nursery.close() };
         if let Some(payload) = nursery.take_panic() {
             let _ = catch(|| drop(output)).map_err(discard);
-            resume_unwind(payload);
+            return Err(payload);
         }
-        output
+        Ok(output)
     }
 }
 

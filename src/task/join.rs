@@ -12,15 +12,14 @@ use std::{
 };
 
 use super::{
-    berth, cell,
+    berth,
+    cancel::{Canceller, cancel, cancel_because},
+    cell,
     end::{cancel_now, doom, error_of},
     error::JoinError,
     header::{Header, Id},
     nursery::{self, Nursery},
-    state::{
-        BOUND, BUSY, CANCEL, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, REASON,
-        SCOPED, SEEN, Status,
-    },
+    state::{BOUND, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, Status},
     tasks::{Tasks, drop_error, name_of},
     waits::Waits,
     waker,
@@ -358,8 +357,7 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn canceller(&self) -> Canceller {
         // SAFETY: [handle]; this is home's thread.
-        unsafe { Anchor::hold(self.header.cast()) };
-        Canceller { header: self.header }
+        unsafe { Canceller::new(self.header) }
     }
 
     /// The output, if it is there.
@@ -449,41 +447,6 @@ impl<T> JoinHandle<T> {
     }
 }
 
-/// # Safety
-/// Home's thread only; the task is alive.
-unsafe fn cancel(header: NonNull<Header>) -> bool {
-    // SAFETY: the caller says so.
-    let task = unsafe { header.as_ref() };
-    if task.is(ENDED) {
-        return false;
-    }
-    if task.is(BUSY) {
-        task.set(CANCEL);
-    } else if task.is(LIVE) && task.is(SCOPED) {
-        // SAFETY: as above; a child's handle is not there without its scope.
-        unsafe { nursery::doom(header) };
-    } else if task.is(LIVE) {
-        // SAFETY: as above.
-        unsafe { doom(header) };
-    }
-    true
-}
-
-/// # Safety
-/// As [`cancel`].
-unsafe fn cancel_because(header: NonNull<Header>, reason: Cow<'static, str>) -> bool {
-    // SAFETY: the caller says so.
-    let task = unsafe { header.as_ref() };
-    if task.is(ENDED) {
-        return false;
-    }
-    if !task.is(REASON) {
-        Tasks::of(task).set_reason(task, reason);
-    }
-    // SAFETY: as above.
-    unsafe { cancel(header) }
-}
-
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
@@ -529,7 +492,7 @@ unsafe fn drop_unread(header: NonNull<Header>) {
     let task = unsafe { header.as_ref() };
     if task.is(OUTPUT) && task.is(SCOPED) {
         // SAFETY: as above; a child's handle is not there without its scope.
-        unsafe { nursery::drop_output(header) };
+        unsafe { nursery::doom(header) };
     } else if task.is(OUTPUT) {
         // SAFETY: as above.
         unsafe { doom(header) };
@@ -561,77 +524,5 @@ impl<T: fmt::Debug> fmt::Debug for JoinHandle<T> {
             f.write_str(")")?;
         }
         f.write_str(">")
-    }
-}
-
-/// Cancels a task whose handle is elsewhere. Made by [`JoinHandle::canceller`].
-///
-/// It keeps the task's memory, not its future or its output. Like the handle it belongs to the
-/// thread of the loop: it is neither `Send` nor `Sync`. Dropping it cancels nothing.
-///
-/// ```
-/// let l = boucle::Loop::new();
-/// let task = l.spawn(std::future::pending::<()>());
-/// let canceller: boucle::Canceller = task.canceller();
-/// drop(canceller.clone());
-/// assert!(!task.is_finished());
-/// canceller.cancel();
-/// assert!(task.is_finished());
-/// ```
-#[must_use = "a canceller does nothing until its `cancel` is called"]
-pub struct Canceller {
-    /// Held.
-    header: NonNull<Header>,
-}
-
-impl Canceller {
-    /// Cancels the task, as [`JoinHandle::cancel`] does; false if it has ended already.
-    ///
-    /// ```
-    /// let l = boucle::Loop::new();
-    /// let canceller = l.spawn(async {}).canceller();
-    /// assert!(canceller.cancel());
-    /// assert!(!canceller.cancel());
-    /// ```
-    pub fn cancel(&self) -> bool {
-        // SAFETY: the task is held; a canceller is `!Send`, so this is home's thread.
-        unsafe { cancel(self.header) }
-    }
-
-    /// Cancels the task and says why, as [`JoinHandle::cancel_because`] does.
-    ///
-    /// ```
-    /// # boucle::block_on(async {
-    /// let task = boucle::spawn(std::future::pending::<()>());
-    /// task.canceller().cancel_because("too late");
-    /// assert_eq!(task.await.unwrap_err().reason(), Some("too late"));
-    /// # });
-    /// ```
-    pub fn cancel_because(&self, reason: impl Into<Cow<'static, str>>) -> bool {
-        // SAFETY: the task is held; a canceller is `!Send`, so this is home's thread.
-        unsafe { cancel_because(self.header, reason.into()) }
-    }
-}
-
-impl Clone for Canceller {
-    fn clone(&self) -> Self {
-        // SAFETY: as above.
-        unsafe { Anchor::hold(self.header.cast()) };
-        Canceller { header: self.header }
-    }
-}
-
-impl Drop for Canceller {
-    fn drop(&mut self) {
-        // SAFETY: it was held for this canceller.
-        unsafe { Anchor::release(self.header.cast()) };
-    }
-}
-
-impl fmt::Debug for Canceller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: as above.
-        let task = unsafe { self.header.as_ref() };
-        write!(f, "Canceller({})", task.id)
     }
 }

@@ -42,6 +42,7 @@
 //!    output taken, before that call returns or unwinds.
 
 mod berth;
+mod cancel;
 mod cell;
 mod end;
 mod error;
@@ -56,11 +57,12 @@ mod tasks;
 mod waits;
 mod waker;
 
+pub use cancel::Canceller;
 pub(crate) use error::Cause;
 pub use error::JoinError;
 pub(crate) use header::Header;
 pub use header::Id;
-pub use join::{Canceller, JoinHandle};
+pub use join::JoinHandle;
 pub(crate) use name::short as short_name;
 pub(crate) use nursery::Nursery;
 pub(crate) use state::ENDED;

@@ -820,3 +820,124 @@ fn t10_a_wake_of_the_body_while_the_scope_lets_go() {
     drop((task, l));
     assert_eq!(log.take(), ["woken"]);
 }
+
+/// Polls `outside` in a destructor that runs because of a cancel in a loop, which the first child
+/// drops: the wakers of the others are of no use then.
+fn polled_while_the_loop_goes(
+    make: impl FnOnce(Rc<RefCell<Option<Loop>>>, Rc<Waiter>) -> Pin<Box<dyn Future<Output = ()>>>,
+) {
+    let l = Rc::new(RefCell::new(Some(virtual_loop())));
+    let gate = Rc::new(Waiter::new(1));
+    let outside = Rc::new(RefCell::new(Some(make(l.clone(), gate.clone()))));
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(flag.clone());
+    let trap = {
+        let (outside, waker) = (outside.clone(), waker.clone());
+        let guard = on_drop(move || {
+            poll_reachable(&outside, &waker);
+            poll_reachable(&outside, &waker);
+        });
+        l.borrow().as_ref().unwrap().spawn(async move {
+            let _guard = guard;
+            pending::<()>().await;
+        })
+    };
+    l.borrow().as_ref().unwrap().run_until_stalled();
+    assert!(trap.cancel());
+    assert!(l.borrow().is_none());
+    let woken = || std::mem::take(&mut *flag.0.lock().unwrap()) > 0;
+    assert!(woken(), "to be polled anew");
+    poll_reachable(&outside, &waker);
+    woken();
+    gate.set();
+    assert!(woken());
+    let mut outside = outside.borrow_mut().take().unwrap();
+    assert!(poll_with(&mut outside, &waker).is_ready());
+}
+
+#[test]
+fn t22_a_child_that_drops_the_loop_it_is_polled_in() {
+    polled_while_the_loop_goes(|l, gate| {
+        Box::pin(scope(async move |s| {
+            s.spawn(async move {
+                let gone = l.borrow_mut().take();
+                drop(gone);
+            });
+            s.spawn(async move { gate.wait().await });
+        }))
+    });
+    polled_while_the_loop_goes(|l, gate| {
+        Box::pin(async move {
+            let drops = async move {
+                yield_now().await;
+                let gone = l.borrow_mut().take();
+                drop(gone);
+            };
+            let waits = async move {
+                yield_now().await;
+                gate.wait().await;
+            };
+            boucle::gather((drops, waits)).await;
+        })
+    });
+}
+
+#[test]
+fn t88_a_scope_that_came_from_another_loop_hides_no_stall() {
+    let (first, second) = (virtual_loop(), virtual_loop());
+    let mut moving = Box::pin(scope(async |s| {
+        s.spawn(pending::<()>());
+    }));
+    poll_twice(&mut moving, &first);
+    let stalled = second.try_block_on(moving).unwrap_err().to_string();
+    assert!(stalled.contains("main #1 WAITING"), "{stalled}");
+}
+
+#[test]
+fn an_error_that_panics_when_dropped_gives_way_to_the_panic() {
+    struct Grenade;
+
+    impl Drop for Grenade {
+        fn drop(&mut self) {
+            panic!("boom, the error");
+        }
+    }
+
+    let l = virtual_loop();
+    let message = panics(|| {
+        let result: Result<(), Grenade> = l.block_on(try_scope(async |s| {
+            s.spawn(async {
+                let _guard = on_drop(|| panic!("boom, the child"));
+                pending::<Result<(), _>>().await
+            });
+            yield_now().await;
+            s.spawn(async { Err::<(), _>(Grenade) });
+            pending().await
+        }));
+        result.map_err(std::mem::forget)
+    });
+    assert_eq!(message, "boom, the child");
+}
+
+#[test]
+fn t40_outputs_that_hold_the_handles_of_others_need_no_stack() {
+    enum Link<'s> {
+        End,
+        Next(#[allow(dead_code)] boucle::ScopedHandle<'s, Link<'s>>),
+    }
+
+    let l = virtual_loop();
+    let n = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
+    l.block_on(scope(async |s| {
+        let mut last = s.spawn(async { Link::End });
+        for _ in 0..n {
+            let next = last;
+            last = s.spawn(async move { Link::Next(next) });
+        }
+        for _ in 0..n / 64 + 2 {
+            yield_now().await;
+        }
+        assert!(last.is_finished());
+        drop(last);
+    }));
+}

@@ -13,7 +13,7 @@ use crate::{
         berth::berth,
         end::{mark_cancelled, stray},
         header::Header,
-        state::{BUSY, CANCEL, LIVE, OUTPUT, QUEUED, STARTED},
+        state::{BUSY, CANCEL, HANDLE, LIVE, OUTPUT, QUEUED, STARTED},
         tasks::Tasks,
         waker::wake_wakee,
     },
@@ -105,10 +105,12 @@ pub(super) unsafe fn cancel_now(header: NonNull<Header>) {
     }
 }
 
-/// Cancels a child, now or before the outermost cancel in its scope returns.
+/// Cancels a child, or drops an output that nobody can ask for, now or before the outermost such
+/// call in its scope returns: so before anything that it borrows goes, and a chain of children
+/// needs no stack.
 ///
 /// # Safety
-/// On the scope's thread; [nursery]; the child is `LIVE`.
+/// On the scope's thread; [nursery]; the child is alive.
 pub(in crate::task) unsafe fn doom(header: NonNull<Header>) {
     // SAFETY: the caller says so.
     unsafe {
@@ -119,25 +121,8 @@ pub(in crate::task) unsafe fn doom(header: NonNull<Header>) {
     }
 }
 
-/// Drops an output that nobody asked for, at once: what it borrows may go next.
-///
-/// # Safety
-/// On the scope's thread; [nursery]; the caller holds the child, which has an `OUTPUT` and no
-/// handle.
-pub(in crate::task) unsafe fn drop_output(header: NonNull<Header>) {
-    // SAFETY: the caller says so; the flag is clear, so nobody else takes it.
-    unsafe {
-        let task = header.as_ref();
-        task.clear(OUTPUT);
-        if let Err(payload) = catch(|| (task.vtable().drop_output)(header)) {
-            stray(header, payload);
-        }
-    }
-}
-
 impl Nursery {
-    /// Cancels what is to be cancelled, unless somebody further out is at it: a chain of children
-    /// that cancel each other in their destructors needs no stack.
+    /// Drops what is to be dropped, unless somebody further out is at it.
     pub(super) fn drop_doomed(&self) {
         if self.dooming.replace(true) {
             return;
@@ -154,6 +139,11 @@ impl Nursery {
                     task.set(CANCEL);
                 } else if task.is(LIVE) {
                     cancel_now(header);
+                } else if task.flags() & (OUTPUT | HANDLE) == OUTPUT {
+                    task.clear(OUTPUT);
+                    if let Err(payload) = catch(|| (task.vtable().drop_output)(header)) {
+                        stray(header, payload);
+                    }
                 }
                 Anchor::release(header.cast());
             }

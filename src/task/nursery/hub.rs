@@ -38,10 +38,9 @@ pub(crate) struct Nursery {
     pub(super) panic: Cell<Option<JoinError>>,
     /// The nursery is at it, so nobody need be told of what becomes ready.
     pub(super) polling: Cell<bool>,
-    /// In its loop: who polls the scope; taken by the wake that tells it.
+    /// Who polls the scope; taken by the wake that tells it. Under another executor from the
+    /// start, that is in the mail.
     pub(super) parent: Cell<Option<Wakee>>,
-    /// Out of its loop, likewise.
-    pub(super) stranger: Cell<Option<Waker>>,
     /// The scope was last polled out of its loop.
     pub(super) away: Cell<bool>,
     /// Children to be cancelled, each held once, and whether somebody is at it.
@@ -154,11 +153,8 @@ unsafe fn tell_parent(this: NonNull<Nursery>) {
     // SAFETY: the caller says so.
     let (parent, stranger) = unsafe {
         let nursery = this.as_ref();
-        let stranger = match &nursery.berth.mail {
-            None => nursery.stranger.take(),
-            Some(mail) => mail.take_waker(),
-        };
-        (nursery.parent.take(), stranger)
+        let mail = nursery.berth.mail.as_ref();
+        (nursery.parent.take(), mail.and_then(|mail| mail.take_waker()))
     };
     if let Some(parent) = parent {
         parent.wake();

@@ -25,7 +25,7 @@
 mod child;
 mod hub;
 
-pub(super) use child::{doom, drop_output};
+pub(super) use child::doom;
 pub(crate) use hub::Nursery;
 
 use std::{
@@ -51,7 +51,7 @@ use super::{
 };
 use crate::{
     facade::{Ordering, alloc, dealloc},
-    guard::{OnDrop, Payload, catch, discard},
+    guard::{OnDrop, Payload, catch},
     home::{Anchor, AnchorVTable, Budget, Entered, Home, here},
     ready::Ready,
     wakee::{renew, set_polled},
@@ -116,7 +116,6 @@ impl Nursery {
                 panic: Cell::new(None),
                 polling: Cell::new(false),
                 parent: Cell::new(None),
-                stranger: Cell::new(None),
                 away: Cell::new(false),
                 doomed: RefCell::new(VecDeque::new()),
                 dooming: Cell::new(false),
@@ -139,16 +138,15 @@ impl Nursery {
         // SAFETY: [nursery]: the scope is there, since somebody refers to it.
         let nursery = unsafe { this.as_ref() };
         let home = nursery.home();
-        let id = match nursery.tasks().filter(|_| home.is_some()) {
-            Some(tasks) => tasks.next_id(),
-            None => nursery.next_id(),
-        };
+        let id = nursery.tasks().map_or_else(|| nursery.next_id(), Tasks::next_id);
+        let running = nursery.tasks().and_then(|tasks| tasks.running().map(|task| task.id));
+        let parent = running.or(nursery.header.parent);
         // SAFETY: the caller says so; this is home's thread, since the scope was polled in it.
         let header = unsafe {
             cell::create::<F, Berth, N>(
                 home,
                 |at, vtable| anchor_at(home, at, vtable, LIVE | HANDLE | SCOPED),
-                |anchor| Header::new(anchor, id, place, nursery.header.parent),
+                |anchor| Header::new(anchor, id, place, parent),
                 Berth::new(this.cast(), nursery.berth.mail.clone()),
                 future,
             )
@@ -223,7 +221,9 @@ impl Nursery {
         if nursery.cut.get() || (nursery.children.first().is_none() && !nursery.header.is(LIVE)) {
             return true;
         }
-        if !nursery.ready.is_empty() {
+        // If a child has dropped the loop, with it went what the children's wakers could do: the next
+        // poll asks all again.
+        if !nursery.ready.is_empty() || home.is_some_and(Home::is_gone) {
             cx.waker().wake_by_ref();
         }
         false
@@ -251,16 +251,10 @@ impl Nursery {
             return None;
         }
         let at_home = ptr::eq(here(), home.as_ptr());
-        if at_home {
-            let mut parent = self.parent.take();
-            let old = renew(&mut parent, cx);
-            self.parent.set(parent);
-            drop(old);
-        } else {
-            drop(self.parent.take());
-            let old = self.stranger.replace(Some(cx.waker().clone()));
-            drop(old);
-        }
+        let mut parent = self.parent.take();
+        let old = renew(&mut parent, cx);
+        self.parent.set(parent);
+        drop(old);
         // Whoever was polled with another kind of waker is asked again.
         if self.away.replace(!at_home) || !at_home {
             // SAFETY: all are alive.
@@ -344,6 +338,8 @@ impl Nursery {
         // SAFETY: this is home's thread, and the home is alive.
         let entered = self.home().map(|home| unsafe { Entered::new(home) });
         let outer = self.dooming.replace(true);
+        // Whoever polls the scope has no business with what ends now.
+        self.polling.set(true);
         while let Some(child) = self.children.first() {
             // SAFETY: what is in the list is `LIVE`, and nobody polls it.
             unsafe {
@@ -357,6 +353,7 @@ impl Nursery {
         }
         self.dooming.set(outer);
         self.drop_doomed();
+        self.polling.set(false);
         if let Some(tasks) = self.tasks().filter(|tasks| !tasks.ready.is_empty()) {
             // Outside a run, this may be news to the host.
             tasks.home.bell.ring_if_idle();
@@ -390,8 +387,6 @@ impl Nursery {
                 mail.close();
             }
             drop(nursery.parent.take());
-            let stranger = nursery.stranger.take();
-            let _ = catch(|| drop(stranger)).map_err(discard);
             if let Some(error) = nursery.panic.take() {
                 // The scope was dropped, so there is nobody to panic at.
                 match nursery.tasks() {
