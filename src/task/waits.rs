@@ -19,6 +19,16 @@ pub(crate) enum Waits {
     Waiter,
     /// The children of a gather or a wait.
     Children,
+    /// A `Mutex` to be unlocked.
+    Mutex,
+    /// Permits of a `Semaphore`.
+    Semaphore,
+    /// Room in a channel.
+    Room,
+    /// A message from a channel.
+    Message,
+    /// The message of a oneshot, or its end.
+    Oneshot,
     /// More than one of these.
     Several,
 }
@@ -31,6 +41,11 @@ impl Waits {
             Waits::Waiter => 1,
             Waits::Children => 2,
             Waits::Several => 3,
+            Waits::Mutex => 4,
+            Waits::Semaphore => 5,
+            Waits::Room => 6,
+            Waits::Message => 7,
+            Waits::Oneshot => 8,
         }
     }
 
@@ -39,6 +54,11 @@ impl Waits {
             0 => Waits::Foreign,
             1 => Waits::Waiter,
             2 => Waits::Children,
+            4 => Waits::Mutex,
+            5 => Waits::Semaphore,
+            6 => Waits::Room,
+            7 => Waits::Message,
+            8 => Waits::Oneshot,
             _ => Waits::Several,
         }
     }
@@ -51,6 +71,11 @@ impl fmt::Display for Waits {
             Waits::Join(id) => write!(f, "the end of task {id}"),
             Waits::Waiter => f.write_str("a Waiter"),
             Waits::Children => f.write_str("its children"),
+            Waits::Mutex => f.write_str("a Mutex"),
+            Waits::Semaphore => f.write_str("a Semaphore"),
+            Waits::Room => f.write_str("room in a channel"),
+            Waits::Message => f.write_str("a message from a channel"),
+            Waits::Oneshot => f.write_str("a oneshot message"),
             Waits::Several => f.write_str("several things"),
         }
     }
