@@ -145,7 +145,8 @@ impl Semaphore {
     /// ```
     #[inline]
     pub fn try_acquire_many(&self, n: usize) -> Option<Permit<'_>> {
-        self.take(n).then_some(Permit { semaphore: self, count: n })
+        // Only made if it was taken: a permit that is dropped goes back.
+        self.take(n).then(|| Permit { semaphore: self, count: n })
     }
 
     /// How many permits nobody has. Somebody who wants more may still be waiting for them.

@@ -2,7 +2,12 @@
 
 use boucle::{
     Canceller, Gathering, Id, JoinError, JoinHandle, Loop, Sleep, Stalled, Status, TaskInfo,
-    TaskSet, Wait, Waiter, sync::WaitFor,
+    TaskSet, Wait, Waiter,
+    sync::{
+        Acquire, AcquireOwned, Closed, Lock, Mutex, MutexGuard, OneshotReceiver, OneshotSender,
+        OwnedPermit, Permit, Receiver, Receiving, RecvError, Semaphore, SendError, Sender, Sending,
+        TryRecvError, TrySendError, UnboundedSender, WaitFor,
+    },
 };
 
 #[test]
@@ -13,6 +18,8 @@ fn plain_data_goes_anywhere() {
     anywhere::<Stalled>();
     anywhere::<TaskInfo>();
     anywhere::<(Id, Status)>();
+    anywhere::<(SendError<u8>, TrySendError<u8>)>();
+    anywhere::<(RecvError, TryRecvError)>();
 }
 
 /// Two implementations for what has the trait, so that naming it is ambiguous and does not compile.
@@ -38,4 +45,20 @@ fn what_belongs_to_a_thread_stays_there() {
     <Waiter as AmbiguousIf<_>>::it_has_not();
     <WaitFor<'static> as AmbiguousIf<_>>::it_has_not();
     <Gathering<()> as AmbiguousIf<_>>::it_has_not();
+    <Mutex<()> as AmbiguousIf<_>>::it_has_not();
+    <MutexGuard<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Lock<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Semaphore as AmbiguousIf<_>>::it_has_not();
+    <Permit<'static> as AmbiguousIf<_>>::it_has_not();
+    <OwnedPermit as AmbiguousIf<_>>::it_has_not();
+    <Acquire<'static> as AmbiguousIf<_>>::it_has_not();
+    <AcquireOwned as AmbiguousIf<_>>::it_has_not();
+    <OneshotSender<()> as AmbiguousIf<_>>::it_has_not();
+    <OneshotReceiver<()> as AmbiguousIf<_>>::it_has_not();
+    <Closed<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Sender<()> as AmbiguousIf<_>>::it_has_not();
+    <UnboundedSender<()> as AmbiguousIf<_>>::it_has_not();
+    <Receiver<()> as AmbiguousIf<_>>::it_has_not();
+    <Sending<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Receiving<'static, ()> as AmbiguousIf<_>>::it_has_not();
 }

@@ -2,8 +2,10 @@
 //! springs.
 
 mod auto_traits;
+mod channels;
 mod combinations;
 mod hostile;
+mod locks;
 mod panics;
 mod running;
 mod scope;
