@@ -398,9 +398,9 @@ fn what_a_task_waits_for_is_told() {
     let (full, _kept) = channel::<u8>(1);
     full.try_send(1).unwrap();
     let (once, never) = oneshot::<u8>();
-    let _a = l.spawn(async move { drop(rx.recv().await) });
-    let _b = l.spawn(async move { drop(full.send(2).await) });
-    let _c = l.spawn(async move { drop(never.await) });
+    let _a = l.spawn(async move { rx.recv().await });
+    let _b = l.spawn(async move { full.send(2).await });
+    let _c = l.spawn(never);
     let told = panics(|| l.block_on(std::future::pending::<()>()));
     for line in ["a message from a channel", "room in a channel", "a oneshot message"] {
         assert!(told.contains(line), "{told}");
