@@ -11,7 +11,8 @@
 //! | change a shared value between awaits | `Rc<Cell<_>>` or `Rc<RefCell<_>>`, and none of these |
 //!
 //! All of them serve those who wait in the order in which they came, and a future that is dropped
-//! hands on what it was given. Nothing here can be sent to another thread. A task that waits for
+//! hands on what it was given. To join a queue, to leave it and to be served take constant time,
+//! however many wait. Nothing here can be sent to another thread. A task that waits for
 //! ever is found: the loop tells [what it waits for](crate::Stalled).
 //!
 //! ```

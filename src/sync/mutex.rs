@@ -35,6 +35,23 @@ use crate::task::Waits;
 /// block_on(async { gather([withdraw(7), withdraw(7)]).await });
 /// assert_eq!(account.into_inner(), 3);
 /// ```
+///
+/// Spawned tasks share it in an `Rc`, which each of them keeps while it has the lock:
+///
+/// ```
+/// use boucle::{block_on, spawn, sync::Mutex};
+/// use std::rc::Rc;
+///
+/// block_on(async {
+///     let total = Rc::new(Mutex::new(0));
+///     let task = spawn({
+///         let total = total.clone();
+///         async move { *total.lock().await += 1 }
+///     });
+///     task.await.unwrap();
+///     assert_eq!(*total.lock().await, 1);
+/// });
+/// ```
 #[derive(Default)]
 pub struct Mutex<T: ?Sized> {
     turn: Turn,
