@@ -7,7 +7,7 @@
 //! its gate. With `--workload NAME N` it does N operations of one workload and says nothing.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     hint::black_box,
     pin::{Pin, pin},
@@ -17,7 +17,11 @@ use std::{
     time::Duration,
 };
 
-use boucle::{TaskSet, block_on, gather, scope, sleep, spawn, yield_now};
+use boucle::{
+    TaskSet, block_on, gather, scope, sleep, spawn,
+    sync::{Mutex, channel},
+    yield_now,
+};
 
 /// Name, what it does N times, N, the figure to reach, and the most that `--check` lets pass: what
 /// was measured last, and three in a hundred. Zero stands for none.
@@ -38,6 +42,10 @@ const WORKLOADS: &[Workload] = &[
     ("scope_1000", scope_1000, 100_000, 620, 0),
     ("join_next", join_next, 100_000, 120, 0),
     ("join_next_limit", join_next_limit, 100_000, 0, 0),
+    ("mutex_lock", mutex_lock, 200_000, 60, 43),
+    ("mutex_lock_limit", mutex_lock_limit, 200_000, 0, 0),
+    ("channel", channel_of_16, 200_000, 0, 228),
+    ("channel_limit", channel_limit, 200_000, 0, 0),
     ("block_on_ready", block_on_ready, 20_000, 0, 0),
 ];
 
@@ -316,6 +324,55 @@ fn join_next_limit(n: usize) {
         black_box(done.pop_front().unwrap()[0]);
     }
     std::process::exit(0);
+}
+
+/// Locks and unlocks what nobody else wants.
+fn mutex_lock(n: usize) {
+    let mutex = Mutex::new(0);
+    block_on(async {
+        for _ in 0..n {
+            *black_box(&mutex).lock().await += 1;
+        }
+    });
+    assert_eq!(mutex.into_inner(), n);
+}
+
+fn mutex_lock_limit(n: usize) {
+    let cell = RefCell::new(0);
+    for _ in 0..n {
+        *black_box(&cell).borrow_mut() += 1;
+    }
+    assert_eq!(cell.into_inner(), n);
+}
+
+/// A message from one task to another, through a channel that is full or empty all the time.
+fn channel_of_16(n: usize) {
+    block_on(async {
+        let (tx, rx) = channel(16);
+        let sender = spawn(async move {
+            for i in 0..n {
+                tx.send(i).await.unwrap();
+            }
+        });
+        let mut sum = 0;
+        while let Ok(i) = rx.recv().await {
+            sum += black_box(i);
+        }
+        sender.await.unwrap();
+        assert_eq!(sum, n * (n - 1) / 2);
+    });
+}
+
+fn channel_limit(n: usize) {
+    let queue = RefCell::new(VecDeque::new());
+    for _ in 0..n / 16 {
+        for i in 0..16 {
+            black_box(&queue).borrow_mut().push_back(i);
+        }
+        for _ in 0..16 {
+            black_box(black_box(&queue).borrow_mut().pop_front());
+        }
+    }
 }
 
 fn block_on_ready(n: usize) {

@@ -5,7 +5,10 @@
 //! or not: to take the first is to tell it that its turn has come, and what it was waiting for is
 //! its own from that moment. A future that is dropped leaves, and hands on what it was given.
 
-use std::{cell::RefCell, task::Context};
+use std::{
+    cell::{Cell, RefCell},
+    task::Context,
+};
 
 use crate::{
     slab::Slab,
@@ -17,13 +20,14 @@ use crate::{
 /// Nothing is woken, cloned or dropped while the list is borrowed.
 pub(crate) struct WaitQueue {
     list: RefCell<List>,
+    /// How many are in the list, to be read without a borrow.
+    len: Cell<usize>,
 }
 
 struct List {
     nodes: Slab<Node>,
     first: u32,
     last: u32,
-    len: usize,
 }
 
 struct Node {
@@ -45,13 +49,19 @@ pub(crate) struct Place(u32);
 
 impl WaitQueue {
     pub(crate) const fn new() -> WaitQueue {
-        let list = List { nodes: Slab::new(), first: NONE, last: NONE, len: 0 };
-        WaitQueue { list: RefCell::new(list) }
+        let list = List { nodes: Slab::new(), first: NONE, last: NONE };
+        WaitQueue { list: RefCell::new(list), len: Cell::new(0) }
     }
 
     /// How many wait.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.list.borrow().len
+        self.len.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.get() == 0
     }
 
     /// Joins at the end, or keeps the place and sees to it that the waker is up to date. True if
@@ -69,21 +79,25 @@ impl WaitQueue {
         let mut wakee = None;
         renew(&mut wakee, cx);
         let mut list = self.list.borrow_mut();
-        let mut taken = false;
-        match place {
+        let index = match place {
             Some(Place(index)) => {
                 let node = list.node(*index);
-                taken = node.taken;
-                if !taken {
+                if !node.taken {
                     std::mem::swap(&mut node.wakee, &mut wakee);
                 }
+                *index
             }
-            None => *place = Some(Place(list.push(wakee.take(), wants))),
-        }
+            None => {
+                let index = list.push(wakee.take(), wants);
+                *place = Some(Place(index));
+                self.len.set(self.len.get() + 1);
+                index
+            }
+        };
         drop(list);
-        // What was there before, or what came too late.
+        // What was there before, or what came too late: it may be foreign, and take the place.
         drop(wakee);
-        taken
+        self.list.borrow_mut().node(index).taken
     }
 
     /// Joins at the end for somebody else, who is to be woken when the turn has come.
@@ -98,6 +112,7 @@ impl WaitQueue {
         let taken = list.node(index).taken;
         if !taken {
             list.unlink(index);
+            self.len.set(self.len.get() - 1);
         }
         let wakee = list.node(index).wakee.take();
         list.nodes.vacate(index);
@@ -121,6 +136,7 @@ impl WaitQueue {
             return None;
         }
         list.unlink(first);
+        self.len.set(self.len.get() - 1);
         let node = list.node(first);
         node.taken = true;
         node.wakee.take()
@@ -148,7 +164,6 @@ impl List {
             before => self.node(before).after = index,
         }
         self.last = index;
-        self.len += 1;
         index
     }
 
@@ -162,6 +177,5 @@ impl List {
             NONE => self.last = before,
             after => self.node(after).before = before,
         }
-        self.len -= 1;
     }
 }

@@ -21,6 +21,16 @@ pub(crate) enum Waits {
     Children,
     /// Its turn in a set with a limit: it has not started.
     Turn,
+    /// A `Mutex` to be unlocked.
+    Mutex,
+    /// Permits of a `Semaphore`.
+    Semaphore,
+    /// Room in a channel.
+    Room,
+    /// A message from a channel.
+    Message,
+    /// The message of a oneshot, or its end.
+    Oneshot,
     /// More than one of these.
     Several,
 }
@@ -32,8 +42,13 @@ impl Waits {
             Waits::Join(_) => unreachable!("joins are found by their joiner"),
             Waits::Waiter => 1,
             Waits::Children => 2,
-            Waits::Turn => 3,
-            Waits::Several => 4,
+            Waits::Several => 3,
+            Waits::Turn => 4,
+            Waits::Mutex => 5,
+            Waits::Semaphore => 6,
+            Waits::Room => 7,
+            Waits::Message => 8,
+            Waits::Oneshot => 9,
         }
     }
 
@@ -42,7 +57,12 @@ impl Waits {
             0 => Waits::Foreign,
             1 => Waits::Waiter,
             2 => Waits::Children,
-            3 => Waits::Turn,
+            4 => Waits::Turn,
+            5 => Waits::Mutex,
+            6 => Waits::Semaphore,
+            7 => Waits::Room,
+            8 => Waits::Message,
+            9 => Waits::Oneshot,
             _ => Waits::Several,
         }
     }
@@ -56,6 +76,11 @@ impl fmt::Display for Waits {
             Waits::Waiter => f.write_str("a Waiter"),
             Waits::Children => f.write_str("its children"),
             Waits::Turn => f.write_str("its turn in a TaskSet"),
+            Waits::Mutex => f.write_str("a Mutex"),
+            Waits::Semaphore => f.write_str("a Semaphore"),
+            Waits::Room => f.write_str("room in a channel"),
+            Waits::Message => f.write_str("a message from a channel"),
+            Waits::Oneshot => f.write_str("a oneshot message"),
             Waits::Several => f.write_str("several things"),
         }
     }

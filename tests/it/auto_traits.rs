@@ -6,7 +6,11 @@ use boucle::{
     Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, JoinNext, Loop, Members,
     Racing, Remote, RemoteHandle, Sleep, Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering,
     Wait, WaitUntil, Waited, Waiter,
-    sync::WaitFor,
+    sync::{
+        Acquire, AcquireOwned, Closed, Lock, Mutex, MutexGuard, OneshotReceiver, OneshotSender,
+        OwnedPermit, Permit, Receiver, Receiving, RecvError, Semaphore, SendError, Sender, Sending,
+        TryRecvError, TrySendError, UnboundedSender, WaitFor,
+    },
     time::{MissedTicks, Tick},
 };
 
@@ -25,6 +29,8 @@ fn plain_data_goes_anywhere() {
     anywhere::<Stalled>();
     anywhere::<TaskInfo>();
     anywhere::<(Id, Status)>();
+    anywhere::<(SendError<u8>, TrySendError<u8>)>();
+    anywhere::<(RecvError, TryRecvError)>();
 }
 
 /// Two implementations for what has the trait, so that naming it is ambiguous and does not compile.
@@ -73,4 +79,20 @@ fn what_belongs_to_a_thread_stays_there() {
     <Gathering<()> as AmbiguousIf<_>>::it_has_not();
     <TryGathering<()> as AmbiguousIf<_>>::it_has_not();
     <Racing<()> as AmbiguousIf<_>>::it_has_not();
+    <Mutex<()> as AmbiguousIf<_>>::it_has_not();
+    <MutexGuard<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Lock<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Semaphore as AmbiguousIf<_>>::it_has_not();
+    <Permit<'static> as AmbiguousIf<_>>::it_has_not();
+    <OwnedPermit as AmbiguousIf<_>>::it_has_not();
+    <Acquire<'static> as AmbiguousIf<_>>::it_has_not();
+    <AcquireOwned as AmbiguousIf<_>>::it_has_not();
+    <OneshotSender<()> as AmbiguousIf<_>>::it_has_not();
+    <OneshotReceiver<()> as AmbiguousIf<_>>::it_has_not();
+    <Closed<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Sender<()> as AmbiguousIf<_>>::it_has_not();
+    <UnboundedSender<()> as AmbiguousIf<_>>::it_has_not();
+    <Receiver<()> as AmbiguousIf<_>>::it_has_not();
+    <Sending<'static, ()> as AmbiguousIf<_>>::it_has_not();
+    <Receiving<'static, ()> as AmbiguousIf<_>>::it_has_not();
 }

@@ -3,9 +3,11 @@
 
 mod auto_traits;
 mod cancelling;
+mod channels;
 mod combinations;
 mod hostile;
 mod intervals;
+mod locks;
 mod panics;
 mod races;
 mod remote;
