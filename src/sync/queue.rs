@@ -102,6 +102,7 @@ impl WaitQueue {
 
     /// Joins at the end for somebody else, who is to be woken when the turn has come.
     pub(crate) fn enter(&self, wakee: Wakee) -> Place {
+        self.len.set(self.len.get() + 1);
         Place(self.list.borrow_mut().push(Some(wakee), 0))
     }
 

@@ -284,7 +284,7 @@ unsafe fn free<F: Future, X>(anchor: NonNull<Anchor>) {
     // loop leaves its name there.
     unsafe {
         let task = header.as_ref();
-        let home = (!task.anchor.word.is_orphan()).then(|| task.anchor.home);
+        let home = (!task.anchor.word.is_orphan()).then_some(task.anchor.home);
         if let Some(home) = home.filter(|_| task.is(NAMED)) {
             home.cast::<Tasks>().as_ref().forget_name(task);
         }

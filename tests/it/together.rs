@@ -327,7 +327,7 @@ fn an_err_is_a_failure_for_try_wait() {
             (names(&done).join(" "), names(&failed).join(" ")),
             ("3 2".into(), "1 burnt".into())
         );
-        assert!(failed.iter().last().unwrap().result().unwrap().is_err());
+        assert!(failed.iter().next_back().unwrap().result().unwrap().is_err());
         let tasks = [task(3, Ok(1)), task(1, Ok(2)), task(2, Err(3))];
         let waited = try_wait(tasks).first_failed().await;
         assert_eq!(sorted(&waited), "1 | 2 | 3");

@@ -119,7 +119,9 @@ impl Nursery {
                 Some(error)
             }
         };
-        second.map(drop_error);
+        if let Some(second) = second {
+            drop_error(second);
+        }
     }
 
     /// The scope is to end as soon as it is polled, or goes on being polled.

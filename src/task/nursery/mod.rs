@@ -198,7 +198,10 @@ impl Nursery {
         // Away from home, all are polled whatever the budget: whoever was left out would have to be
         // told from those who had their turn.
         let rationed = stranger.is_none();
-        while !until.is_null() && !(rationed && budget.is_spent()) && !nursery.cut.get() {
+        while !until.is_null() && !nursery.cut.get() {
+            if rationed && budget.is_spent() {
+                break;
+            }
             let Some(header) = NonNull::new(nursery.ready.pop()) else { break };
             if rationed {
                 budget.spend();
@@ -264,7 +267,7 @@ impl Nursery {
             }
         }
         // SAFETY: [outlives].
-        at_home.then(|| unsafe { home.as_ref() })
+        if at_home { Some(unsafe { home.as_ref() }) } else { None }
     }
 
     /// # Safety
