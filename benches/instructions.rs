@@ -40,7 +40,7 @@ const WORKLOADS: &[Workload] = &[
     ("gather_1000", gather_1000, 200_000, 450, 186),
     ("gather_1000_limit", gather_1000_limit, 200_000, 0, 0),
     ("scope_1000", scope_1000, 100_000, 620, 0),
-    ("join_next", join_next, 100_000, 120, 0),
+    ("join_next", join_next, 100_000, 120, 246),
     ("join_next_limit", join_next_limit, 100_000, 0, 0),
     ("mutex_lock", mutex_lock, 200_000, 60, 43),
     ("mutex_lock_limit", mutex_lock_limit, 200_000, 0, 0),
@@ -305,7 +305,7 @@ fn join_next(n: usize) {
     block_on(async {
         let mut set = TaskSet::new();
         for i in 0..TASKS {
-            set.spawn(ready_64([i; 7]));
+            set.spawn(async move { i });
         }
         yield_now().await;
         assert_eq!(set.iter().filter(|task| task.is_finished()).count() as u64, TASKS);
@@ -319,7 +319,7 @@ fn join_next(n: usize) {
 
 /// The boxes alone, dropped in order, after their output was read.
 fn join_next_limit(n: usize) {
-    let mut done: VecDeque<Box<[u64; 14]>> = (0..200_000).map(|i| Box::new([i; 14])).collect();
+    let mut done: VecDeque<Box<[u64; 13]>> = (0..200_000).map(|i| Box::new([i; 13])).collect();
     for _ in 0..n {
         black_box(done.pop_front().unwrap()[0]);
     }

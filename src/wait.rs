@@ -259,6 +259,8 @@ impl<T> Wait<T> {
     fn sort(&mut self) -> Waited<T> {
         let mut waited =
             Waited { done: TaskSet::new(), failed: TaskSet::new(), pending: Vec::new() };
+        // Polled again, it has nothing to wait for.
+        self.left = 0;
         for task in std::mem::take(&mut self.tasks) {
             if !task.is_finished() {
                 waited.pending.push(task);

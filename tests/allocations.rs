@@ -161,6 +161,7 @@ fn a_set_asks_for_memory_per_task_and_joins_for_none() {
         for n in 0..1000 {
             assert_eq!(set.join_next().await.expect("a member").expect("it ended"), n);
         }
-        assert!(COUNT.get() - before <= 12, "{} allocations to join", COUNT.get() - before);
+        // The handles close ranks now and then.
+        assert!(COUNT.get() - before <= 4, "{} allocations to join", COUNT.get() - before);
     });
 }

@@ -338,6 +338,16 @@ fn an_err_is_a_failure_for_try_wait() {
 }
 
 #[test]
+fn a_wait_until_polled_after_its_end_has_nothing_left() {
+    let l = simulated();
+    let mut waiting = pin!(wait([l.spawn(async { 1 }), l.spawn(pending())]).first_done());
+    l.block_on(async {
+        assert_eq!(waiting.as_mut().await.pending.len(), 1);
+        assert_eq!(sorted(&waiting.as_mut().await), " |  | ");
+    });
+}
+
+#[test]
 fn a_dropped_wait_until_detaches_its_tasks() {
     let (l, trace) = (simulated(), Trace::default());
     let log = trace.clone();
