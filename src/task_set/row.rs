@@ -48,7 +48,7 @@ impl<T> Row<T> {
     pub(super) fn remove(&mut self, place: u32, moved: impl FnMut(u32, u32)) -> Option<T> {
         let value = self.places.get_mut(place as usize)?.value.take()?;
         self.len -= 1;
-        if self.places.len() > 16 * self.len + SHORT {
+        if self.places.len() > self.longest() {
             self.close_ranks(moved);
         }
         Some(value)
@@ -61,7 +61,16 @@ impl<T> Row<T> {
         for (at, place) in (0..).zip(&self.places) {
             moved(place.node, at);
         }
-        self.places.shrink_to(2 * self.len + SHORT);
+        // A burst is over: give its memory back, but for what the holes need next time.
+        if self.places.capacity() > 4 * self.longest() {
+            self.places.shrink_to(2 * self.longest());
+        }
+    }
+
+    /// How long the row may be, with its holes.
+    #[inline]
+    fn longest(&self) -> usize {
+        8 * self.len + SHORT
     }
 
     /// All values, in order, which leaves none.
@@ -152,7 +161,7 @@ mod tests {
         let left: Vec<u32> = row.iter().copied().collect();
         assert_eq!(left, (7..10_000).step_by(100).collect::<Vec<_>>());
         assert!(moves > 0 && moves < 2_000, "{moves} moves");
-        assert!(row.places.len() <= 16 * 100 + SHORT && row.places.capacity() < 4_000);
+        assert!(row.places.len() <= 8 * 100 + SHORT && row.places.capacity() < 4_000);
         for n in left {
             assert_eq!(row.remove(at[n as usize], |node, to| at[node as usize] = to), Some(n));
         }
