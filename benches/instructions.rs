@@ -42,7 +42,7 @@ const WORKLOADS: &[Workload] = &[
     ("scope_1000", scope_1000, 100_000, 620, 0),
     ("mutex_lock", mutex_lock, 200_000, 60, 43),
     ("mutex_lock_limit", mutex_lock_limit, 200_000, 0, 0),
-    ("channel", channel_of_16, 200_000, 0, 228),
+    ("channel", channel_of_16, 200_000, 0, 219),
     ("channel_limit", channel_limit, 200_000, 0, 0),
     ("block_on_ready", block_on_ready, 20_000, 0, 0),
 ];
