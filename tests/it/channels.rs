@@ -19,7 +19,7 @@ use boucle::{
 };
 
 use crate::{
-    locks::{SplitMix, ready, waker},
+    locks::{SplitMix, forever, ready, waker},
     support::{
         Act, DropProbe, Drops, Log, foreign_waker, noting_waker, on_drop, panics, poll_with,
         virtual_loop,
@@ -366,7 +366,7 @@ fn t13_wakers_that_use_the_channel() {
 #[test]
 fn a_wake_at_the_end_may_drop_the_others() {
     let (tx, rx) = channel::<u8>(1);
-    let rx: &'static Receiver<u8> = Box::leak(Box::new(rx));
+    let rx: &'static Receiver<u8> = forever(rx);
     let others: Rc<RefCell<Vec<Receiving<'static, u8>>>> = Rc::default();
     let theirs = others.clone();
     let hostile = foreign_waker(move |act| {
