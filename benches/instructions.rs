@@ -44,7 +44,7 @@ const WORKLOADS: &[Workload] = &[
     ("join_next_limit", join_next_limit, 100_000, 0, 0),
     ("mutex_lock", mutex_lock, 200_000, 60, 43),
     ("mutex_lock_limit", mutex_lock_limit, 200_000, 0, 0),
-    ("channel", channel_of_16, 200_000, 0, 228),
+    ("channel", channel_of_16, 200_000, 0, 219),
     ("channel_limit", channel_limit, 200_000, 0, 0),
     ("block_on_ready", block_on_ready, 20_000, 0, 0),
 ];

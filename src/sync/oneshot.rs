@@ -250,9 +250,8 @@ impl<T> Future for OneshotReceiver<T> {
 
 impl<T> Drop for OneshotReceiver<T> {
     fn drop(&mut self) {
+        // A sender that has sent is gone, so a message goes with the receiver.
         self.close();
-        // Here, since the sender may keep the rest for long.
-        drop(self.shared.message.take());
     }
 }
 

@@ -5,6 +5,9 @@
 //! is promised stays where it is, so no message is lost, nor its order: of n promises, the first n
 //! messages are the ones.
 //!
+//! Nobody waits for what is there: whatever makes room, or a message, free gives it to the first
+//! who waits before anything else happens. So who finds some that is free overtakes nobody.
+//!
 //! User code (wakers, destructors of messages) runs when nothing is borrowed and all is in order,
 //! since it may come back here.
 
@@ -118,7 +121,6 @@ impl<T> Pipe<T> {
         if self.closed.get() {
             return Err(TrySendError::Closed(message));
         }
-        self.grant();
         if self.reserved.get() > 0 || self.len() >= self.bound {
             return Err(TrySendError::Full(message));
         }
@@ -148,7 +150,7 @@ impl<T> Pipe<T> {
             if !self.closed.get() {
                 return None;
             }
-        } else if !self.for_room.join(place, 0, cx) && !self.closed.get() {
+        } else if !self.for_room.join(place, 0, cx) {
             return None;
         }
         let message = message.take().expect(ENDED);
@@ -175,7 +177,6 @@ impl<T> Pipe<T> {
     /// Receives without waiting; what is promised to others is left to them.
     #[inline]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.promise();
         let at = self.promised.get();
         if self.len() > at {
             Ok(self.take(at))
