@@ -66,7 +66,7 @@ pub use gather::{
     Gather, Gathering, Race, Racing, TryGather, TryGathering, gather, race, try_gather,
 };
 pub use remote::{Remote, RemoteHandle, remote};
-pub use scope::{Scope, ScopedHandle, TryScope, scope, try_scope};
+pub use scope::{NeverReady, Ready, Scope, ScopedHandle, TryScope, scope, try_scope};
 pub use shared::Shared;
 pub use shield::{Shield, shield};
 pub use spawn::{YieldNow, spawn, yield_now};

@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     cell::Cell,
+    error::Error,
     fmt,
     future::poll_fn,
     marker::PhantomData,
@@ -20,6 +21,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     guard::{OnDrop, Payload, catch, discard},
+    sync::{OneshotSender, oneshot},
     task::{Id, JoinError, JoinHandle, Nursery, Status},
 };
 
@@ -228,6 +230,50 @@ impl<'scope> Scope<'scope, '_> {
         ScopedHandle { inner, scope: PhantomData }
     }
 
+    /// Spawns a child and waits until it says that it is ready, which it does with a value.
+    ///
+    /// For children that must have begun before others rely on them: a server that listens, a
+    /// connection that is made. The child is spawned by this call and runs on once it is ready.
+    ///
+    /// # Errors
+    /// [`NeverReady`], if the child ends, or drops its [`Ready`], without having said so.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the child to the scope.
+    ///
+    /// ```
+    /// boucle::block_on(boucle::scope(async |s| {
+    ///     let (port, server) = s
+    ///         .start(|ready| async move {
+    ///             boucle::yield_now().await; // it binds
+    ///             ready.with(8080);
+    ///             "served"
+    ///         })
+    ///         .await
+    ///         .unwrap();
+    ///     assert_eq!((port, server.await.unwrap()), (8080, "served"));
+    /// }));
+    /// ```
+    #[track_caller]
+    pub fn start<V, F, Fut>(
+        &'scope self,
+        f: F,
+    ) -> impl Future<Output = Result<(V, ScopedHandle<'scope, Fut::Output>), NeverReady>>
+    where
+        V: 'scope,
+        F: FnOnce(Ready<V>) -> Fut,
+        Fut: Future + 'scope,
+    {
+        let (sender, receiver) = oneshot();
+        let child = self.spawn_as::<Fut, Fut>(f(Ready(sender)), Location::caller());
+        async move {
+            match receiver.await {
+                Ok(value) => Ok((value, child)),
+                Err(_) => Err(NeverReady),
+            }
+        }
+    }
+
     /// Cancels all children, and those that are spawned from now on. The body goes on.
     ///
     /// Their futures have been dropped when this returns, with the same exceptions as for
@@ -254,6 +300,49 @@ impl fmt::Debug for Scope<'_, '_> {
         f.debug_struct("Scope").field("children", &self.nursery().live()).finish_non_exhaustive()
     }
 }
+
+/// What a child says that it is ready with: see [`Scope::start`].
+#[must_use = "whoever starts the child waits until it is ready"]
+pub struct Ready<V>(OneshotSender<V>);
+
+impl<V> Ready<V> {
+    /// The child is ready. If nobody waits for that any more, the value is dropped.
+    ///
+    /// ```
+    /// boucle::block_on(boucle::scope(async |s| {
+    ///     let started = s.start(|ready| async { ready.with(42) });
+    ///     assert_eq!(started.await.unwrap().0, 42);
+    /// }));
+    /// ```
+    pub fn with(self, value: V) {
+        drop(self.0.send(value));
+    }
+}
+
+impl<V> fmt::Debug for Ready<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").finish_non_exhaustive()
+    }
+}
+
+/// Why [`Scope::start`] gave nothing: the child never said that it was ready.
+///
+/// ```
+/// boucle::block_on(boucle::scope(async |s| {
+///     let started = s.start(|ready: boucle::Ready<()>| async { drop(ready) });
+///     assert_eq!(started.await.unwrap_err(), boucle::NeverReady);
+/// }));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NeverReady;
+
+impl fmt::Display for NeverReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the child ended, or dropped its `Ready`, before it said that it was ready")
+    }
+}
+
+impl Error for NeverReady {}
 
 /// Where children are spawned that may fail: what the closure of a [`try_scope`] is given.
 pub struct TryScope<'scope, 'env: 'scope, E> {

@@ -402,6 +402,24 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// [`JoinHandle::take`], and then drops the handle, all at once.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn into_result(mut self) -> Result<T, JoinError> {
+        if !self.task().is(OUTPUT) {
+            return self.take();
+        }
+        let handle = ManuallyDrop::new(self);
+        // SAFETY: [handle] until `HANDLE` is clear; the output is read once, since its flag is clear
+        // then; this is home's thread.
+        unsafe {
+            let output = handle.output().read();
+            handle.task().clear(OUTPUT | HANDLE);
+            Anchor::settle(handle.header.cast());
+            Ok(ManuallyDrop::into_inner(output))
+        }
+    }
+
     /// Registers who is to be woken when the task ends; true if it has ended.
     #[inline]
     pub(crate) fn watch(&self, cx: &Context<'_>) -> bool {

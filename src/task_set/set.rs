@@ -218,8 +218,8 @@ impl<T> TaskSet<T> {
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
         let board = self.board.as_ref()?;
         let place = board.pop()?;
-        let mut handle = self.tasks.remove(place, |node, place| board.moved(node, place))?;
-        Some(handle.take())
+        let handle = self.tasks.remove(place, |node, place| board.moved(node, place))?;
+        Some(handle.into_result())
     }
 
     /// How many members there are, ended or not.

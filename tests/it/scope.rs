@@ -941,3 +941,40 @@ fn t40_outputs_that_hold_the_handles_of_others_need_no_stack() {
         drop(last);
     }));
 }
+
+#[test]
+fn start_waits_until_the_child_is_ready_and_no_longer() {
+    let (l, log) = (virtual_loop(), Log::default());
+    l.block_on(scope(async |s| {
+        let local = String::from("local");
+        log.push("start");
+        let (name, server) = s
+            .start(|ready| {
+                let log = &log;
+                async move {
+                    sleep(secs(2)).await;
+                    log.push("ready");
+                    ready.with(String::from("server"));
+                    sleep(secs(3)).await;
+                    log.push("served");
+                    7
+                }
+            })
+            .await
+            .unwrap();
+        log.push(format!("{name} has begun, {local}"));
+        log.push(server.await.unwrap().to_string());
+
+        let never = s.start(|ready: boucle::Ready<()>| async move {
+            drop(ready);
+            pending::<()>().await;
+        });
+        assert_eq!(never.await.unwrap_err(), boucle::NeverReady);
+        // Dropping it takes nothing from the child.
+        drop(s.start(|ready| async { ready.with(log.push("alone")) }));
+        yield_now().await;
+        yield_now().await;
+        s.cancel();
+    }));
+    assert_eq!(log.take(), ["start", "ready", "server has begun, local", "served", "7", "alone"]);
+}
