@@ -100,12 +100,16 @@ impl Blocks {
 impl Drop for Blocks {
     fn drop(&mut self) {
         for (class, free) in self.free.iter().enumerate() {
+            if self.len.get() == 0 {
+                return;
+            }
             let mut block = free.get();
             while !block.is_null() {
                 // SAFETY: blocks in the list are ours.
                 unsafe {
                     let next = (*block).next;
                     dealloc(block.cast(), layout_of(class));
+                    self.len.set(self.len.get() - 1);
                     block = next;
                 }
             }
