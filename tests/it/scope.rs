@@ -971,7 +971,8 @@ fn start_waits_until_the_child_is_ready_and_no_longer() {
         });
         assert_eq!(never.await.unwrap_err(), boucle::NeverReady);
         // Dropping it takes nothing from the child.
-        drop(s.start(|ready| async { ready.with(log.push("alone")) }));
+        drop(s.start(|ready| async { ready.with("alone") }));
+        log.push("alone");
         yield_now().await;
         yield_now().await;
         s.cancel();
