@@ -46,7 +46,8 @@ pub(super) unsafe fn cancel_because(header: NonNull<Header>, reason: Cow<'static
     unsafe { cancel(header) }
 }
 
-/// Cancels a task whose handle is elsewhere. Made by [`JoinHandle::canceller`](crate::JoinHandle::canceller).
+/// Cancels a task whose handle is elsewhere. Made by
+/// [`JoinHandle::canceller`](crate::JoinHandle::canceller).
 ///
 /// It keeps the task's memory, not its future or its output. Like the handle it belongs to the
 /// thread of the loop: it is neither `Send` nor `Sync`. Dropping it cancels nothing.
@@ -75,7 +76,8 @@ impl Canceller {
         Canceller { header }
     }
 
-    /// Cancels the task, as [`JoinHandle::cancel`](crate::JoinHandle::cancel) does; false if it has ended already.
+    /// Cancels the task, as [`JoinHandle::cancel`](crate::JoinHandle::cancel) does; false if it has
+    /// ended already.
     ///
     /// ```
     /// let l = boucle::Loop::new();
@@ -88,7 +90,8 @@ impl Canceller {
         unsafe { cancel(self.header) }
     }
 
-    /// Cancels the task and says why, as [`JoinHandle::cancel_because`](crate::JoinHandle::cancel_because) does.
+    /// Cancels the task and says why, as
+    /// [`JoinHandle::cancel_because`](crate::JoinHandle::cancel_because) does.
     ///
     /// ```
     /// # boucle::block_on(async {

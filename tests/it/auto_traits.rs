@@ -15,7 +15,7 @@ use boucle::{
 };
 
 #[test]
-fn plain_data_goes_anywhere() {
+fn t38_plain_data_goes_anywhere() {
     fn anywhere<T: Send + Sync + 'static>() {}
     anywhere::<Sleep>();
     anywhere::<Interval>();
@@ -63,7 +63,7 @@ fn a_timeout_is_what_its_future_is() {
 
 /// Compiling is the test.
 #[test]
-fn what_belongs_to_a_thread_stays_there() {
+fn t38_what_belongs_to_a_thread_stays_there() {
     <Loop as AmbiguousIf<_>>::it_has_not();
     <JoinHandle<()> as AmbiguousIf<_>>::it_has_not();
     <Canceller as AmbiguousIf<_>>::it_has_not();

@@ -252,3 +252,29 @@ fn a_destructor_may_run_a_new_loop_once_its_own_is_gone() {
     assert!(cancelled);
     assert_eq!(log.take(), ["42"]);
 }
+
+/// A cancel enters the loop that is entered already; what is woken inside must be polled.
+#[test]
+fn t53_a_wake_in_a_loop_that_is_entered_twice() {
+    let (l, log) = (virtual_loop(), Log::default());
+    let gates = Rc::new([Waiter::new(1), Waiter::new(1)]);
+    for (n, name) in ["woken inside", "woken after"].into_iter().enumerate() {
+        let (gates, log) = (gates.clone(), log.clone());
+        drop(l.spawn(async move {
+            gates[n].wait().await;
+            log.push(name);
+        }));
+    }
+    let trap = at_the_end(&l, {
+        let gates = gates.clone();
+        move || gates[0].set()
+    });
+    l.run_until_stalled();
+    l.block_on(async {
+        assert!(trap.cancel());
+        gates[1].set();
+        boucle::yield_now().await;
+    });
+    assert_eq!(log.take(), ["woken inside", "woken after"]);
+    assert_eq!(l.tasks().len(), 0);
+}

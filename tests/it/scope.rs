@@ -979,3 +979,32 @@ fn start_waits_until_the_child_is_ready_and_no_longer() {
     }));
     assert_eq!(log.take(), ["start", "ready", "server has begun, local", "served", "7", "alone"]);
 }
+
+#[test]
+fn a_scope_runs_in_tokio_beside_its_tasks() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let log = Log::default();
+    let sum = runtime.block_on(scope(async |s| {
+        let children: Vec<_> = (1..=3)
+            .map(|n| {
+                let log = &log;
+                s.spawn(async move {
+                    tokio::task::yield_now().await;
+                    let doubled = tokio::spawn(async move { 2 * n }).await.unwrap();
+                    log.push(format!("{n} doubled is {doubled}"));
+                    doubled
+                })
+            })
+            .collect();
+        let mut sum = 0;
+        for child in children {
+            sum += child.await.unwrap();
+        }
+        sum
+    }));
+    assert_eq!(sum, 12);
+    // Who yields first is tokio's business.
+    let mut lines = log.take();
+    lines.sort();
+    assert_eq!(lines, ["1 doubled is 2", "2 doubled is 4", "3 doubled is 6"]);
+}

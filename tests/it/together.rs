@@ -214,6 +214,38 @@ fn a_failure_is_an_end_too() {
 }
 
 #[test]
+fn t83_a_second_failure_is_not_lost() {
+    async fn fails(after: u64, how: &'static str) {
+        sleep(secs(after)).await;
+        panic!("{how}");
+    }
+
+    crate::support::quiet();
+    // Both are there for whoever waits for all, or gathers the handles.
+    let l = simulated();
+    let (done, failed) = l.block_on(async { wait([1, 2].map(|n| spawn(fails(n, "boom")))).await });
+    assert_eq!((done.len(), failed.len()), (0, 2));
+    assert!(failed.iter().all(|task| task.result().unwrap().unwrap_err().is_panic()));
+    drop(failed);
+    l.run();
+    let both = l.block_on(async { gather([1, 2].map(|n| spawn(fails(n, "boom")))).await });
+    assert!(both.iter().all(Result::is_err));
+
+    // One that comes after the first was reported, and is read by nobody, comes out of the run.
+    let message = panic_of(|| {
+        l.block_on(async {
+            let tasks = [spawn(fails(1, "boom, first")), spawn(fails(2, "boom, second"))];
+            let waited = wait(tasks).first_failed().await;
+            assert_eq!((waited.failed.len(), waited.pending.len()), (1, 1));
+            assert!(waited.failed.iter().next().unwrap().result().unwrap().is_err());
+            drop(waited.pending);
+            sleep(secs(9)).await;
+        });
+    });
+    assert_eq!(message, "boom, second");
+}
+
+#[test]
 fn first_failed_returns_at_a_failure_or_when_all_have_ended() {
     simulated().block_on(async {
         let start = now();
