@@ -32,7 +32,8 @@ use crate::{
 /// it, and the [`Scope`] itself. They are polled inside the scope's future, each only when it was
 /// woken, in the order in which they and the body became ready; they start at their turn. They are
 /// listed by [`Loop::tasks`](crate::Loop::tasks) like other tasks. It works in any executor;
-/// timers inside need a loop.
+/// timers inside need a loop. A scope that was first polled in a loop and goes on elsewhere polls
+/// all its children each time.
 ///
 /// The scope ends early, and cancels the children that are left, when a child or the body panics:
 /// the first panic goes on to whoever awaits the scope, once all destructors have run; further
