@@ -38,7 +38,9 @@ impl Builder {
     ///
     /// Only what is ready holds the clock back: a thread that is about to wake a task does not. If
     /// a timer is armed, the clock jumps to it without waiting for that thread; if none is, the
-    /// loop parks until the wake comes. Sleeps must be made inside the loop, in an `async` block:
+    /// loop parks until the wake comes. An answer that is awaited from another loop, through a
+    /// [`Remote`](crate::Remote), does hold it back: no `timeout` around one elapses meanwhile.
+    /// Sleeps must be made inside the loop, in an `async` block:
     /// one made outside takes the real clock, and panics when it is polled here.
     ///
     /// ```

@@ -63,6 +63,26 @@ use crate::{
 /// });
 /// ```
 ///
+/// Write `async |s|` rather than `|s| async move`: only an async closure can lend the scope to its
+/// own future. A function that spawns into a scope names the time of the scope twice:
+///
+/// ```
+/// use boucle::Scope;
+///
+/// async fn crawl<'s>(s: &'s Scope<'s, '_>, depth: u32, pages: &'s std::cell::Cell<u32>) {
+///     pages.set(pages.get() + 1);
+///     if depth > 0 {
+///         for _ in 0..2 {
+///             s.spawn(crawl(s, depth - 1, pages));
+///         }
+///     }
+/// }
+///
+/// let pages = std::cell::Cell::new(0);
+/// boucle::block_on(boucle::scope(async |s| crawl(s, 3, &pages).await));
+/// assert_eq!(pages.get(), 15);
+/// ```
+///
 /// A child cannot leave its scope, and cannot borrow what lives inside the body:
 ///
 /// ```compile_fail,E0521
@@ -114,7 +134,8 @@ where
 /// As [`scope`], for children and a body that may fail: the first `Err` ends it.
 ///
 /// A child that returns `Err`, or the body, for instance by `?`, cancels whatever is left, and the
-/// error is returned once all destructors have run. Handles give what is inside of `Ok`. Errors
+/// error is returned once all destructors have run. Handles give what is inside of `Ok`; they give
+/// an error only if the child was cancelled by hand, so `unwrap` is right where nobody does. Errors
 /// that come later, from destructors or in the same moment, are dropped.
 ///
 /// # Cancellation

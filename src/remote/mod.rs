@@ -40,13 +40,17 @@ use crate::{
 /// [`Loop::run`](crate::Loop::run) returns when no task is left, whatever remotes there are.
 ///
 /// A remote keeps some of its loop's memory, none of its tasks, and does not keep it going: when
-/// the loop is dropped, what it has been sent comes to nothing, and says so.
+/// the loop is dropped, what it has been sent comes to nothing, and says so. A loop that serves
+/// remotes alone runs `try_block_on(std::future::pending::<()>())`, which returns when the last
+/// remote has gone and nothing is left to do. What the tasks share and is not `Send` they find in a
+/// `thread_local!`.
 ///
 /// # Virtual time
 /// A virtual clock does not jump past work that has been sent, but does not wait for work that may
 /// be sent one day. While a task of a loop with virtual time awaits the answer of another loop, its
 /// own clock stands still, unless the loop runs remote tasks itself: so loops that call each other
-/// do not wait in a circle. [`Loop::advance`](crate::Loop::advance) goes as far as it is told.
+/// do not wait in a circle. A loop with a timer that never ends, such as an interval, runs ahead of
+/// threads that are still to spawn on it. [`Loop::advance`](crate::Loop::advance) goes as far as it is told.
 ///
 /// # Order
 /// What one thread spawns starts in the order in which it was spawned, and so does what one

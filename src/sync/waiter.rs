@@ -35,6 +35,9 @@ use crate::task::{Waits, note};
 ///     assert_eq!(guest.await.unwrap(), "inside");
 /// });
 /// ```
+#[doc(alias = "event")]
+#[doc(alias = "latch")]
+#[doc(alias = "countdown")]
 pub struct Waiter {
     left: Cell<usize>,
     queue: WaitQueue,

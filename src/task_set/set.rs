@@ -173,8 +173,8 @@ impl<T> TaskSet<T> {
         id
     }
 
-    /// Waits for the next member to end, in whatever way; it leaves the set. `None` if the set is
-    /// empty.
+    /// Waits for the next member to end, in whatever way; it leaves the set. `None`, at once, if the
+    /// set is empty: a loop around a [`race`](crate::race()) with other things asks `is_empty` first.
     ///
     /// Members come in the order in which they end; those that had ended when they were inserted,
     /// as of then. O(1), whatever the size of the set. Works in any executor that polls it on the

@@ -91,7 +91,7 @@ pub enum MissedTicks {
 /// How late a tick may be without delaying those that follow.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// The ticks of [`interval`] and [`interval_at`]: a [`Stream`] that never ends.
+/// The ticks of [`interval`] and [`interval_at`]: a [`Stream`](futures_lite::Stream) that never ends.
 ///
 /// The timer is kept between ticks, so any way of waiting for one can be given up without losing
 /// it. It is `Send`, and may move to the thread of another loop as [`Sleep`] does.
