@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     sync::queue::{Place, WaitQueue},
-    task::{JoinError, JoinHandle},
+    task::{JoinError, JoinHandle, wakee_of},
 };
 
 impl<T: Clone> JoinHandle<T> {
@@ -98,9 +98,12 @@ impl<T: Clone> Future for Shared<T> {
                 }
                 let _not_taken = this.task.queue.join(&mut this.place, 0, cx);
             }
-            // The last to watch is the watchman.
+            // The last to watch is the watchman. Foreign code runs before and after, not between.
+            let wakee = wakee_of(cx);
+            let old = this.task.handle.borrow().replace_joiner(wakee);
             this.task.watchman.set(this.number);
-            if !this.task.handle.borrow().watch(cx) {
+            drop(old);
+            if !this.task.handle.borrow().is_finished() {
                 return Poll::Pending;
             }
             let Ok(mut handle) = this.task.handle.try_borrow_mut() else {
@@ -139,6 +142,8 @@ impl<T> Drop for Shared<T> {
 impl<T> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let handle = self.task.handle.borrow();
-        write!(f, "Shared({} '{}' [{}])", handle.id(), handle.name(), handle.status())
+        let (id, name, status) = (handle.id(), handle.name(), handle.status());
+        drop(handle);
+        write!(f, "Shared({id} '{name}' [{status}])")
     }
 }

@@ -167,10 +167,10 @@ impl<T> Wait<T> {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use boucle::{Waited, block_on, sleep, spawn, wait};
+    /// use boucle::{Loop, Waited, sleep, spawn, wait};
     ///
-    /// block_on(async {
-    ///     let tasks = [2, 1].map(|n| spawn(sleep(Duration::from_millis(n))));
+    /// Loop::builder().virtual_time().build().block_on(async {
+    ///     let tasks = [2, 1].map(|n| spawn(sleep(Duration::from_secs(n))));
     ///     let Waited { done, failed, pending } = wait(tasks).first_done().await;
     ///     assert_eq!((done.len(), failed.len(), pending.len()), (1, 0, 1));
     /// });

@@ -238,6 +238,13 @@ impl Drop for HomeRef {
 /// An answer that a loop awaits from elsewhere. Its virtual clock does not jump meanwhile.
 pub(crate) struct Hold(HomeRef);
 
+impl Hold {
+    /// Whether it holds the clock of the loop that is entered on this thread.
+    pub(crate) fn is_here(&self) -> bool {
+        self.0.is_here()
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
         if self.0.inbox().settle() {

@@ -58,7 +58,7 @@ impl<T> Answer<T> {
         let (awaiter, task) = (state.awaiter.take(), state.task.take());
         drop(state);
         drop(task);
-        if let Some(Awaiter { waker, _hold }) = awaiter {
+        if let Some(Awaiter { waker, hold: _hold }) = awaiter {
             // The clock is let go once the wake has been sent: it is read before a jump.
             let _ = catch(|| waker.wake()).map_err(discard);
         }

@@ -107,6 +107,9 @@ impl<T> Future for RemoteHandle<T> {
 
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Whether the clock of the loop that polls is to stand still.
+        let elsewhere = |core: &Core| core.is_simulated() && !self.home.is_here();
+        let holds = with_core(elsewhere).unwrap_or(false);
         // Cloned and dropped while the state is not locked: it may be foreign.
         let mut known = None;
         loop {
@@ -126,7 +129,7 @@ impl<T> Future for RemoteHandle<T> {
                     )
                 }
             }
-            if state.awaiter.as_ref().is_some_and(|awaiter| awaiter.waker.will_wake(cx.waker())) {
+            if state.awaiter.as_ref().is_some_and(|awaiter| awaiter.is(cx, holds)) {
                 drop(state);
                 return Poll::Pending;
             }
@@ -137,9 +140,8 @@ impl<T> Future for RemoteHandle<T> {
                 return Poll::Pending;
             }
             drop(state);
-            let elsewhere = |core: &Core| core.is_simulated() && !self.home.is_here();
-            let hold = with_core(|core| elsewhere(core).then(|| core.tasks.home.hold()));
-            known = Some(Awaiter { waker: cx.waker().clone(), _hold: hold.flatten() });
+            let hold = with_core(|core| holds.then(|| core.tasks.home.hold()));
+            known = Some(Awaiter { waker: cx.waker().clone(), hold: hold.flatten() });
         }
     }
 }

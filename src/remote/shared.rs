@@ -1,6 +1,9 @@
 //! What a remote task and its handle share.
 
-use std::{panic::Location, task::Waker};
+use std::{
+    panic::Location,
+    task::{Context, Waker},
+};
 
 use crate::{
     facade::{AtomicUsize, Mutex, Ordering},
@@ -32,7 +35,19 @@ pub(super) struct State<T> {
 pub(super) struct Awaiter {
     pub(super) waker: Waker,
     /// Of the clock of the loop where the handle was polled, unless that is the task's own.
-    pub(super) _hold: Option<Hold>,
+    pub(super) hold: Option<Hold>,
+}
+
+impl Awaiter {
+    /// Whether it would wake the waker of `cx`, and holds the clock of the loop that is entered on
+    /// this thread, or none, as it should.
+    pub(super) fn is(&self, cx: &Context<'_>, holds: bool) -> bool {
+        let held = match &self.hold {
+            Some(hold) => holds && hold.is_here(),
+            None => !holds,
+        };
+        held && self.waker.will_wake(cx.waker())
+    }
 }
 
 pub(super) enum Outcome<T> {

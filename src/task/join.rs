@@ -22,12 +22,9 @@ use super::{
     state::{BOUND, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, Status},
     tasks::{Tasks, drop_error, name_of},
     waits::Waits,
-    waker,
+    waker::{self, wakee_of},
 };
-use crate::{
-    home::Anchor,
-    wakee::{Wakee, renew},
-};
+use crate::{home::Anchor, wakee::Wakee};
 
 /// Awaits a task, looks at it, or cancels it.
 ///
@@ -375,6 +372,11 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// Unties the task from the handle.
+    pub(crate) fn unbind(&self) {
+        self.task().clear(BOUND);
+    }
+
     /// The task, to be woken.
     pub(crate) fn wakee(&self) -> Wakee {
         // SAFETY: [handle]; it is held here for the wakee, on home's thread, where handles stay.
@@ -443,25 +445,36 @@ impl<T> JoinHandle<T> {
         if task.is(ENDED) {
             return wakee.wake();
         }
-        let old = task.take_joiner();
-        task.set_joiner(Some(wakee));
         // This may be foreign, and its destructor may end the task: that wakes the new one.
-        drop(old);
+        drop(self.replace_joiner(wakee));
     }
 
     #[inline(never)]
     fn watch_anyhow(&self, cx: &Context<'_>) -> bool {
         let task = self.task();
-        let mut joiner = task.take_joiner();
-        let old = renew(&mut joiner, cx);
+        let joiner = task.take_joiner();
+        let known = joiner.as_ref().is_some_and(|joiner| joiner.is(cx));
         task.set_joiner(joiner);
-        drop(old);
-        // Cloning or dropping a foreign waker runs its code, which may have cancelled the task.
-        let ended = task.is(ENDED);
-        if ended {
-            drop(task.take_joiner());
+        if known {
+            return false;
         }
-        ended
+        // Cloning a foreign waker runs its code, and so does dropping the old one: that may end the
+        // task, or have somebody else watch it.
+        let joiner = wakee_of(cx);
+        drop(self.replace_joiner(joiner));
+        task.is(ENDED)
+    }
+
+    /// Has `joiner` woken when the task ends, and gives back who was to be woken until now, or
+    /// `joiner` itself if the task has ended. Runs no foreign code; dropping what it returns may.
+    pub(crate) fn replace_joiner(&self, joiner: Wakee) -> Option<Wakee> {
+        let task = self.task();
+        if task.is(ENDED) {
+            return Some(joiner);
+        }
+        let old = task.take_joiner();
+        task.set_joiner(Some(joiner));
+        old
     }
 }
 

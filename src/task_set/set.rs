@@ -33,14 +33,14 @@ use crate::{
 /// ```
 /// use std::time::Duration;
 ///
-/// use boucle::{TaskSet, block_on, sleep};
+/// use boucle::{Loop, TaskSet, sleep};
 ///
-/// block_on(async {
+/// Loop::builder().virtual_time().build().block_on(async {
 ///     let mut set = TaskSet::new();
-///     for ms in [3, 1, 2] {
+///     for seconds in [3, 1, 2] {
 ///         set.spawn(async move {
-///             sleep(Duration::from_millis(ms)).await;
-///             ms
+///             sleep(Duration::from_secs(seconds)).await;
+///             seconds
 ///         });
 ///     }
 ///     let mut outputs = Vec::new();
@@ -313,6 +313,7 @@ impl<T> TaskSet<T> {
             if limited {
                 task.detach();
             } else {
+                task.unbind();
                 drop(task);
             }
         }

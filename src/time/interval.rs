@@ -9,7 +9,10 @@ use std::{
 use futures_lite::Stream;
 
 use super::sleep::{Sleep, time};
-use crate::clock;
+use crate::{
+    clock::{self, ClockId},
+    turn::with_core,
+};
 
 /// Ticks at equal distances, the first time at once.
 ///
@@ -154,8 +157,19 @@ impl Interval {
     ///     assert_eq!(ticks.tick().await, start + Duration::from_secs(13));
     /// });
     /// ```
+    ///
+    /// # Panics
+    /// Outside a loop, if the interval was made under a virtual clock: nobody can tell its time
+    /// there.
+    #[track_caller]
     pub fn reset(&mut self) {
         let (now, clock) = time();
+        let outside = with_core(|_| ()).is_none();
+        assert!(
+            !outside || self.sleep.clock() == ClockId::REAL,
+            "`Interval::reset` outside a loop, of an interval with a virtual clock: reset it in a \
+             future that its loop runs"
+        );
         self.sleep.set(clock::later(now, self.period), clock, false);
     }
 
@@ -170,8 +184,8 @@ impl Interval {
     /// ```
     /// use std::time::Duration;
     ///
-    /// boucle::block_on(async {
-    ///     let mut ticks = boucle::interval(Duration::from_millis(1));
+    /// boucle::Loop::builder().virtual_time().build().block_on(async {
+    ///     let mut ticks = boucle::interval(Duration::from_secs(1));
     ///     let first = ticks.tick().await;
     ///     assert_eq!(ticks.tick().await, first + ticks.period());
     /// });

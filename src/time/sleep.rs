@@ -198,6 +198,10 @@ impl Sleep {
         self.set(deadline, clock, now.is_some_and(|now| deadline <= now));
     }
 
+    pub(super) fn clock(&self) -> ClockId {
+        self.clock
+    }
+
     /// As [`Sleep::reset`]; `due` as in [`Sleep::new`].
     pub(super) fn set(&mut self, deadline: Instant, clock: ClockId, due: bool) {
         let born = next_born();

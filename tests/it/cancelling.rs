@@ -273,3 +273,40 @@ fn a_waker_that_polls_a_clone_of_what_it_is_registered_with() {
     drop((ended, outer, waker, l));
     drops.assert_all_dropped_here();
 }
+
+/// The end of a task is not lost when a waker, on being registered, has a clone of the future
+/// registered after it.
+#[test]
+fn t13_a_waker_that_hands_the_watch_over_while_it_is_cloned() {
+    let (l, log) = (virtual_loop(), Log::default());
+    let gate = Rc::new(Waiter::new(1));
+    let shared = l
+        .spawn({
+            let gate = gate.clone();
+            async move { gate.wait().await }
+        })
+        .shared();
+    l.run_until_stalled();
+    let nested = Rc::new(RefCell::new(shared.clone()));
+    let waker = foreign_waker({
+        let (nested, log) = (nested.clone(), log.clone());
+        let polled = Cell::new(0);
+        move |act| {
+            if act == Act::Clone {
+                // The first clone is the queue's, the second that which watches.
+                polled.set(polled.get() + 1);
+                if polled.get() == 2 {
+                    let inner = crate::support::noting_waker(&log, "nested");
+                    assert!(poll_with(&mut *nested.borrow_mut(), &inner).is_pending());
+                }
+            }
+        }
+    });
+    let mut outer = shared;
+    assert!(poll_with(&mut outer, &waker).is_pending());
+    drop(outer);
+    gate.set();
+    l.run_until_stalled();
+    let woken = log.take().iter().filter(|line| *line == "Wake nested").count();
+    assert!(woken > 0);
+}

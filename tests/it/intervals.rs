@@ -317,3 +317,12 @@ fn a_dropped_interval_leaves_no_timer() {
     });
     assert_eq!(l.next_deadline(), None);
 }
+
+#[test]
+fn a_virtual_interval_is_not_reset_where_nobody_knows_its_time() {
+    let l = boucle::Loop::builder().virtual_time().build();
+    let mut ticks = l.block_on(async { boucle::interval(std::time::Duration::from_secs(1)) });
+    let message = crate::support::panics(|| ticks.reset());
+    assert!(message.starts_with("`Interval::reset` outside a loop"), "{message}");
+    l.block_on(async { ticks.tick().await });
+}

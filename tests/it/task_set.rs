@@ -722,3 +722,20 @@ fn sets_behave_as_their_model() {
         live(seed);
     }
 }
+
+#[test]
+fn detached_members_run_on_even_if_they_were_tied_to_their_handles() {
+    for mut set in [boucle::TaskSet::new(), boucle::TaskSet::with_limit(2)] {
+        let l = boucle::Loop::builder().virtual_time().build();
+        let ran = std::rc::Rc::new(std::cell::Cell::new(false));
+        let flag = ran.clone();
+        let task = l.spawn(async move {
+            boucle::yield_now().await;
+            flag.set(true);
+        });
+        set.insert(task.cancel_on_drop());
+        set.detach_all();
+        l.run();
+        assert!(ran.get());
+    }
+}
