@@ -1,11 +1,13 @@
 //! How a loop is configured.
 
-use std::{fmt, rc::Rc};
+use std::{fmt, rc::Rc, time::Duration};
 
 use crate::{
     clock::Clock,
+    diagnosis::{DEFAULT, Diagnostic, Reaction, Settings, VIRTUAL},
     event_loop::Loop,
     task::{JoinError, OnUnobserved},
+    turn::Watcher,
 };
 
 /// Configures a [`Loop`].
@@ -18,6 +20,10 @@ use crate::{
 pub struct Builder {
     virtual_time: bool,
     on_unobserved: Option<OnUnobserved>,
+    on_dead: Option<Reaction>,
+    on_cycle: Option<Reaction>,
+    on_stall: Option<(Duration, Reaction)>,
+    tell: Option<Rc<dyn Fn(&Diagnostic)>>,
 }
 
 impl Loop {
@@ -28,7 +34,14 @@ impl Loop {
     /// assert_eq!(format!("{l:?}"), "Loop { tasks: 0, virtual_time: true, .. }");
     /// ```
     pub fn builder() -> Builder {
-        Builder { virtual_time: false, on_unobserved: None }
+        Builder {
+            virtual_time: false,
+            on_unobserved: None,
+            on_dead: None,
+            on_cycle: None,
+            on_stall: None,
+            tell: None,
+        }
     }
 }
 
@@ -82,6 +95,82 @@ impl Builder {
         self
     }
 
+    /// Takes what the loop finds while it runs, as it comes, instead of stderr.
+    ///
+    /// The callback runs on the loop's thread, between two polls. What it panics with is dropped,
+    /// once the panic hook has seen it.
+    ///
+    /// ```
+    /// let l = boucle::Loop::builder().on_diagnostic(|found| eprintln!("{found}")).build();
+    /// # drop(l);
+    /// ```
+    pub fn on_diagnostic(mut self, f: impl Fn(&Diagnostic) + 'static) -> Self {
+        self.tell = Some(Rc::new(f));
+        self
+    }
+
+    /// What to do about a task that waits, and that nobody can wake any more.
+    ///
+    /// Found as soon as the last waker of a task that waits is gone, and told once. By default it is
+    /// told if boucle was built with debug assertions, or if the environment has `BOUCLE_DEBUG=1`.
+    /// A task that is meant to wait for ever says so with [`forever`](crate::forever()).
+    ///
+    /// ```
+    /// let l = boucle::Loop::builder().on_dead(boucle::Reaction::Fail).build();
+    /// # drop(l);
+    /// ```
+    pub fn on_dead(mut self, reaction: Reaction) -> Self {
+        self.on_dead = Some(reaction);
+        self
+    }
+
+    /// What to do about tasks that wait for each other in a circle, each for nothing but the next:
+    /// for its end, or for a lock or a permit that it took.
+    ///
+    /// Found when the circle closes, if it has at most 64 tasks, and told once. It is no proof: see
+    /// [`Diagnostic::Cycle`](crate::Diagnostic::Cycle). By default it is told when
+    /// [dead tasks](Builder::on_dead) are.
+    ///
+    /// ```
+    /// use boucle::{Loop, Reaction, sleep, spawn, sync::oneshot};
+    /// use std::time::Duration;
+    ///
+    /// let l = Loop::builder().on_cycle(Reaction::Fail).build();
+    /// let failed = l.try_block_on(async {
+    ///     let (tx, rx) = oneshot::<boucle::JoinHandle<()>>();
+    ///     let task = spawn(async move { drop(rx.await.unwrap().await) });
+    ///     drop(tx.send(task));
+    ///     sleep(Duration::from_secs(3600)).await;
+    /// });
+    /// assert!(failed.unwrap_err().to_string().contains("its own end"));
+    /// ```
+    pub fn on_cycle(mut self, reaction: Reaction) -> Self {
+        self.on_cycle = Some(reaction);
+        self
+    }
+
+    /// What to do when the loop has been idle for this long, in real time, though it is no proven
+    /// stall: somebody outside has a waker of a task, or a [`Remote`](crate::Remote), and may use
+    /// it yet. Told once, until something has come from there.
+    ///
+    /// By default nothing is done about it, or it is told after 5 seconds if the environment has
+    /// `BOUCLE_DEBUG=1`. Under virtual time, where a test would hang, the run fails after 10 seconds.
+    ///
+    /// ```
+    /// use boucle::{Grade, Loop, Reaction};
+    /// use std::time::Duration;
+    ///
+    /// let l = Loop::builder().on_stall(Duration::from_millis(1), Reaction::Fail).build();
+    /// let remote = l.remote();
+    /// let stalled = l.try_block_on(boucle::forever()).unwrap_err();
+    /// assert_eq!(stalled.grade(), Grade::Likely);
+    /// # drop(remote);
+    /// ```
+    pub fn on_stall(mut self, after: Duration, reaction: Reaction) -> Self {
+        self.on_stall = Some((after, reaction));
+        self
+    }
+
     /// Makes the loop. Reads no clock and makes no system call, unless time is virtual.
     ///
     /// ```
@@ -90,7 +179,21 @@ impl Builder {
     /// ```
     pub fn build(self) -> Loop {
         let clock = if self.virtual_time { Clock::simulated() } else { Clock::real() };
-        Loop::make(clock, self.on_unobserved)
+        let plain = if self.virtual_time { &VIRTUAL } else { &DEFAULT };
+        let (dead, cycle, stall) = (self.on_dead, self.on_cycle, self.on_stall);
+        let watch = if dead.is_none() && cycle.is_none() && stall.is_none() && self.tell.is_none() {
+            Watcher::Common(plain)
+        } else {
+            let usual = Settings::of(plain);
+            Watcher::Own(Rc::new(Settings {
+                on_dead: dead.unwrap_or(usual.on_dead),
+                on_cycle: cycle.unwrap_or(usual.on_cycle),
+                on_stall: stall.or(usual.on_stall),
+                tell: self.tell,
+                ..usual
+            }))
+        };
+        Loop::make(clock, self.on_unobserved, watch)
     }
 }
 

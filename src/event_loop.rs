@@ -12,12 +12,12 @@ use std::{
 
 use crate::{
     clock::Clock,
+    diagnosis::{DEFAULT, Snapshot, Stalled, TaskInfo},
     facade::local,
     guard::{OnDrop, catch, discard},
     home::{Entered, STRIDE, here},
-    stalled::Stalled,
-    task::{JoinError, JoinHandle, OnUnobserved, TaskInfo, Unobserved, with_here},
-    turn::{Core, Waited},
+    task::{JoinError, JoinHandle, OnUnobserved, Unobserved, with_here},
+    turn::{Core, Waited, Watcher},
 };
 
 /// A single-threaded event loop: its tasks, its timers, and the ways to run them.
@@ -80,12 +80,12 @@ impl Loop {
     /// assert_eq!(l.block_on(async { 42 }), 42);
     /// ```
     pub fn new() -> Loop {
-        Loop::make(Clock::real(), None)
+        Loop::make(Clock::real(), None, Watcher::Common(&DEFAULT))
     }
 
     /// A loop as a [`Builder`](crate::Builder) has configured it.
-    pub(crate) fn make(clock: Clock, on_unobserved: Option<OnUnobserved>) -> Loop {
-        Loop { core: Core::create(clock, on_unobserved), thread: PhantomData }
+    pub(crate) fn make(clock: Clock, on_unobserved: Option<OnUnobserved>, watch: Watcher) -> Loop {
+        Loop { core: Core::create(clock, on_unobserved, watch), thread: PhantomData }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -180,6 +180,9 @@ impl Loop {
         let stalled = loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
             unsafe { core.run_ready(None) };
+            if core.is_condemned() {
+                break Some(self.stalled());
+            }
             if core.is_over() {
                 break None;
             }
@@ -225,11 +228,13 @@ impl Loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
             unsafe { self.core().run_ready(None) };
             self.core().rest();
-            if self.core().tasks.ready.is_empty() {
+            if self.core().is_condemned() || self.core().tasks.ready.is_empty() {
                 break;
             }
         }
+        self.core().judge();
         drop(driven);
+        self.heed();
     }
 
     /// Polls one ready task; false if none was ready. Never waits, and never moves a virtual clock.
@@ -264,7 +269,9 @@ impl Loop {
         let polled = unsafe { core.tasks.run_one() };
         core.tasks.step_back();
         countdown.set(countdown.get() - 1);
+        core.judge();
         drop(driven);
+        self.heed();
         polled
     }
 
@@ -325,7 +332,9 @@ impl Loop {
         let driven = self.drive("Loop::advance");
         // SAFETY: `driven` has entered the loop, which `self` keeps.
         unsafe { self.core().advance(by) };
+        self.core().judge();
         drop(driven);
+        self.heed();
     }
 
     /// Sets what to call when an idle loop becomes ready, so that a host loop knows to run it.
@@ -372,11 +381,43 @@ impl Loop {
     /// assert_eq!((tasks.len(), &*tasks[0].name), (1, "soda"));
     /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
-        self.core().tasks.infos()
+        self.snapshot().into_tasks()
     }
 
+    /// What every task of the loop waits for, right now.
+    ///
+    /// Polls nothing, and runs no code of the tasks. O(n log n) for n tasks and places in queues.
+    /// Inside a running loop, [`boucle::snapshot`](crate::snapshot()) gives the same.
+    ///
+    /// ```
+    /// use boucle::{Loop, Waiter};
+    ///
+    /// let (l, gate) = (Loop::new(), std::rc::Rc::new(Waiter::new(1).named("gate")));
+    /// let _guest = l.spawn(async move { gate.wait().await }).named("guest");
+    /// l.run_until_stalled();
+    /// let report = l.snapshot().to_string();
+    /// assert!(report.starts_with(r#"guest #1 WAITING, waiting for waiter "gate" at "#));
+    /// ```
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.core())
+    }
+
+    /// Why the loop cannot be driven on: the verdict that was given, or that it is stuck.
     fn stalled(&self) -> Stalled {
-        Stalled::new(self.tasks())
+        self.verdict().unwrap_or_else(|| Stalled::proven(self.snapshot()))
+    }
+
+    fn verdict(&self) -> Option<Stalled> {
+        let verdict = self.core().take_verdict()?.downcast();
+        verdict.ok().map(|stalled| *stalled)
+    }
+
+    /// Panics if something was found that was to fail.
+    #[track_caller]
+    fn heed(&self) {
+        if let Some(stalled) = self.verdict() {
+            panic!("{stalled}");
+        }
     }
 
     /// Enters the loop in order to poll its tasks.
@@ -408,7 +449,7 @@ impl Loop {
         let stalled = loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
             if unsafe { core.run_ready(Some(root.0.header())) } {
-                break None;
+                break self.verdict();
             }
             if core.wait() == Waited::Stuck {
                 break Some(self.stalled());

@@ -31,6 +31,13 @@ macro_rules! local {
         #[cfg(loom)]
         loom::thread_local! { $(#[$doc])* static $name: $type = $init; }
     };
+    // Made when it is first used.
+    ($(#[$doc:meta])* lazy static $name:ident: $type:ty = $init:expr;) => {
+        #[cfg(not(loom))]
+        thread_local! { $(#[$doc])* static $name: $type = $init; }
+        #[cfg(loom)]
+        loom::thread_local! { $(#[$doc])* static $name: $type = $init; }
+    };
 }
 pub(crate) use local;
 

@@ -25,6 +25,7 @@ mod ready;
 mod wakee;
 
 // Tasks and timers, blind to each other.
+mod queue;
 #[allow(unsafe_code)]
 mod task;
 mod timers;
@@ -35,8 +36,9 @@ mod nest;
 #[allow(unsafe_code)]
 mod turn;
 
-// Which loop runs here.
+// Which loop runs here; why it hangs.
 mod current;
+mod diagnosis;
 
 // The doors.
 mod builder;
@@ -51,7 +53,6 @@ mod shared;
 mod shield;
 #[allow(unsafe_code)]
 mod spawn;
-mod stalled;
 pub mod sync;
 #[allow(unsafe_code)]
 mod task_set;
@@ -61,6 +62,10 @@ pub mod time;
 mod wait;
 
 pub use builder::Builder;
+pub use diagnosis::{
+    Diagnostic, Forever, Grade, Reaction, Resource, ResourceKind, Snapshot, Stalled, TaskInfo,
+    TaskRef, WaitInfo, WaitsFor, forever, snapshot,
+};
 pub use event_loop::{Loop, block_on};
 pub use gather::{
     Gather, Gathering, Race, Racing, TryGather, TryGathering, gather, race, try_gather,
@@ -70,9 +75,8 @@ pub use scope::{NeverReady, Ready, Scope, ScopedHandle, TryScope, scope, try_sco
 pub use shared::Shared;
 pub use shield::{Shield, shield};
 pub use spawn::{YieldNow, spawn, yield_now};
-pub use stalled::Stalled;
 pub use sync::Waiter;
-pub use task::{Canceller, Id, JoinError, JoinHandle, Status, TaskInfo};
+pub use task::{Canceller, Id, JoinError, JoinHandle, Status};
 pub use task_set::{JoinNext, Members, TaskSet};
 pub use time::{
     Elapsed, Interval, MissedTicks, Sleep, Timeout, interval, interval_at, now, sleep, sleep_until,

@@ -27,7 +27,7 @@ use crate::{
     guard::{OnDrop, catch, discard},
     home::{Anchor, AnchorVTable, Budget, Home, LIVE, here},
     task::{Waits, is_child_polled, note_instead},
-    wakee::{Target, TargetVTable, Wakee, renew, set_polled},
+    wakee::{Target, TargetVTable, Wakee, behind, renew, set_polled},
 };
 
 pub(crate) struct Nest {
@@ -99,6 +99,8 @@ static SLOT: TargetVTable = TargetVTable {
         wake_by_ref(target.as_ptr().cast_const().cast());
         Anchor::release(block_of(target.cast()).cast());
     },
+    // SAFETY: likewise; [block].
+    behind: |target| behind(unsafe { &(*block_of(target.cast()).as_ptr()).parent }),
 };
 
 /// A block is no target itself: only its slots are.
@@ -108,8 +110,12 @@ static BLOCK: AnchorVTable = AnchorVTable {
         hold: |_| unreachable!("blocks are not woken"),
         release: |_| unreachable!("blocks are not woken"),
         wake: |_| unreachable!("blocks are not woken"),
+        // Asked of a block, not of a slot: who polls the nest.
+        // SAFETY: `TargetVTable` says who calls it and with what.
+        behind: |target| behind(unsafe { &(*target.cast::<Block>().as_ptr()).parent }),
     },
     deliver,
+    forsaken: |_| unreachable!("a nest is not polled by itself"),
     dealloc: free,
 };
 

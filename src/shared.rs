@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt,
+    panic::Location,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -10,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    sync::queue::{Place, WaitQueue},
-    task::{JoinError, JoinHandle, wakee_of},
+    queue::{Kind, Place, WaitQueue},
+    task::{JoinError, JoinHandle, note_claim, wakee_of},
 };
 
 impl<T: Clone> JoinHandle<T> {
@@ -26,11 +27,14 @@ impl<T: Clone> JoinHandle<T> {
     ///     }
     /// });
     /// ```
+    #[track_caller]
     pub fn shared(self) -> Shared<T> {
+        let queue = WaitQueue::new(Kind::Task, Location::caller());
+        queue.set_takers(Rc::new(RefCell::new(vec![self.who()])));
         let task = Task {
             handle: RefCell::new(self),
             result: OnceCell::new(),
-            queue: WaitQueue::new(),
+            queue,
             watchman: Cell::new(0),
             numbers: Cell::new(0),
         };
@@ -92,11 +96,11 @@ impl<T: Clone> Future for Shared<T> {
         let this = self.get_mut();
         if this.task.result.get().is_none() {
             // Woken to take over as the watchman: whoever is taken stands in no queue.
-            if this.task.queue.join(&mut this.place, 0, cx) {
+            if this.task.queue.join(&mut this.place, 0, Location::caller(), cx) {
                 if let Some(place) = this.place.take() {
                     let _taken = this.task.queue.leave(place);
                 }
-                let _not_taken = this.task.queue.join(&mut this.place, 0, cx);
+                let _not_taken = this.task.queue.join(&mut this.place, 0, Location::caller(), cx);
             }
             // The last to watch is the watchman. Foreign code runs before and after, not between.
             let wakee = wakee_of(cx);
@@ -104,6 +108,7 @@ impl<T: Clone> Future for Shared<T> {
             this.task.watchman.set(this.number);
             drop(old);
             if !this.task.handle.borrow().is_finished() {
+                note_claim(Place::number(&this.place));
                 return Poll::Pending;
             }
             let Ok(mut handle) = this.task.handle.try_borrow_mut() else {

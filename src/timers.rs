@@ -180,6 +180,15 @@ impl Timers {
         self.slots.get_mut(entry.slot())?.wakee.take()
     }
 
+    /// Runs `f`, which does not come back here, for every timer that has not fired.
+    pub(crate) fn each(&mut self, mut f: impl FnMut(&Wakee, Instant)) {
+        for (_, slot) in self.slots.iter_mut() {
+            if let Some(wakee) = &slot.wakee {
+                f(wakee, slot.at);
+            }
+        }
+    }
+
     /// Takes everybody who waits, in no particular order; their timers will never fire.
     pub(crate) fn take_all(&mut self) -> Vec<Wakee> {
         let all: Vec<Wakee> =

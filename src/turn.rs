@@ -6,8 +6,10 @@
 //! bell, or, if its clock is simulated, moves the clock.
 
 use std::{
-    cell::RefCell,
+    any::Any,
+    cell::{Cell, RefCell},
     ptr::NonNull,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -26,9 +28,59 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     timers: RefCell<Timers>,
     clock: Clock,
+    watch: RefCell<Watcher>,
+    /// The watch was told that the loop is idle, and nothing has come since.
+    worried: Cell<bool>,
+    /// Why the loop cannot be driven on, to be told by whoever drives it.
+    verdict: Cell<Option<Verdict>>,
+    condemned: Cell<bool>,
     /// Tells loom of a core that is never freed.
     #[cfg(loom)]
     _tracked: loom::alloc::Track<()>,
+}
+
+/// What a watch has to say to whoever drives the loop.
+pub(crate) type Verdict = Box<dyn Any>;
+
+/// Who is asked when something looks wrong. Called while nothing is borrowed; may run user code.
+pub(crate) trait Watch {
+    /// Tasks are suspected: see [`Tasks::take_suspects`].
+    fn judge(&self, core: &Core);
+
+    /// How long the loop may be idle, with no timer armed, before [`Watch::worry`] is called.
+    fn patience(&self, core: &Core) -> Option<Duration>;
+
+    /// The loop has been idle for that long.
+    fn worry(&self, core: &Core);
+}
+
+/// The watch of a loop: one for all that are not configured, or its own.
+#[derive(Clone)]
+pub(crate) enum Watcher {
+    Common(&'static (dyn Watch + Sync)),
+    Own(Rc<dyn Watch>),
+}
+
+/// The watch of a loop that is gone.
+struct Asleep;
+
+impl Watch for Asleep {
+    fn judge(&self, _: &Core) {}
+
+    fn patience(&self, _: &Core) -> Option<Duration> {
+        None
+    }
+
+    fn worry(&self, _: &Core) {}
+}
+
+impl Watcher {
+    fn get(&self) -> &dyn Watch {
+        match self {
+            Watcher::Common(watch) => *watch,
+            Watcher::Own(watch) => &**watch,
+        }
+    }
 }
 
 /// What became of a wait.
@@ -36,7 +88,7 @@ pub(crate) struct Core {
 pub(crate) enum Waited {
     /// Something may be ready.
     Maybe,
-    /// Nothing can ever be ready again.
+    /// Nothing can ever be ready again, or there is a verdict.
     Stuck,
 }
 
@@ -50,11 +102,19 @@ pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
 
 impl Core {
     /// A core on its own, with one reference, which the caller gives back by [`Core::close`].
-    pub(crate) fn create(clock: Clock, on_unobserved: Option<OnUnobserved>) -> NonNull<Core> {
+    pub(crate) fn create(
+        clock: Clock,
+        on_unobserved: Option<OnUnobserved>,
+        watch: Watcher,
+    ) -> NonNull<Core> {
         let core = Box::new(Core {
             tasks: Tasks::new(Home::new(free), on_unobserved),
             timers: RefCell::new(Timers::new()),
             clock,
+            watch: RefCell::new(watch),
+            worried: Cell::new(false),
+            verdict: Cell::new(None),
+            condemned: Cell::new(false),
             #[cfg(loom)]
             _tracked: loom::alloc::Track::new(()),
         });
@@ -136,19 +196,34 @@ impl Core {
         earliest.map(clock::instant)
     }
 
+    /// Runs `f` for every timer that is armed: who is woken, and when.
+    pub(crate) fn each_timer(&self, f: impl FnMut(&Wakee, Instant)) {
+        self.timers.borrow_mut().each(f);
+    }
+
+    /// Reads the clock, for whoever asks later since when a task waits.
+    fn stamp(&self) -> u64 {
+        let now = self.clock.nanos();
+        self.tasks.home.looked.set(now);
+        now
+    }
+
     /// Reads letters and fires timers.
     pub(crate) fn look(&self) {
         if self.tasks.home.bell.answer() {
+            self.worried.set(false);
             self.tasks.home.read_letters(|slot, reset| self.hear(Key(slot), reset));
         }
         if self.timers.borrow().len() > 0 {
-            let now = self.clock.nanos();
+            let now = self.stamp();
             loop {
                 // One at a time, since a wake may be foreign code that arms and disarms.
                 let due = self.timers.borrow_mut().fire(now);
                 let Some(wakee) = due else { break };
                 wakee.wake();
             }
+        } else if !self.tasks.ready.is_empty() {
+            self.stamp();
         }
     }
 
@@ -176,11 +251,48 @@ impl Core {
             if self.tasks.ready.is_empty() {
                 return false;
             }
+            self.judge();
+            if self.condemned.get() {
+                return false;
+            }
         }
+    }
+
+    /// Has suspects looked at.
+    #[inline]
+    pub(crate) fn judge(&self) {
+        if self.tasks.has_suspects() {
+            self.watch().get().judge(self);
+        }
+    }
+
+    /// The watch, which may be asked to drop its loop.
+    fn watch(&self) -> Watcher {
+        self.watch.borrow().clone()
+    }
+
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.condemned.get()
+    }
+
+    /// Has whoever drives the loop stop, and say why. The first verdict counts.
+    pub(crate) fn condemn(&self, verdict: Verdict) {
+        if !self.condemned.replace(true) {
+            self.verdict.set(Some(verdict));
+        }
+    }
+
+    /// The verdict, if there is one.
+    pub(crate) fn take_verdict(&self) -> Option<Verdict> {
+        self.condemned.set(false);
+        self.verdict.take()
     }
 
     /// Waits for something to become ready, after [`Core::run_ready`] returned false.
     pub(crate) fn wait(&self) -> Waited {
+        if self.condemned.get() {
+            return Waited::Stuck;
+        }
         // Asked first: whoever lets the clock go has rung before.
         let held = self.clock.is_simulated() && self.tasks.home.is_held();
         if self.tasks.home.bell.has_rung() {
@@ -190,29 +302,46 @@ impl Core {
             return Waited::Maybe;
         }
         let earliest = self.timers.borrow_mut().earliest();
+        if earliest.is_none() && self.tasks.is_stuck() {
+            return Waited::Stuck;
+        }
+        if self.tasks.has_suspects() {
+            // Only now: what can never go on at all is one report, not one for each.
+            self.judge();
+            // That may have run user code.
+            self.look();
+            return Waited::Maybe;
+        }
         match earliest {
-            Some(_) if held => {
-                self.tasks.home.bell.park(None);
-                self.look();
-            }
-            Some(deadline) if self.clock.is_simulated() => {
-                self.clock.set(deadline);
-                self.look();
-            }
-            Some(deadline) => {
-                let left = deadline.saturating_sub(self.clock.nanos());
+            Some(deadline) if self.clock.is_simulated() && !held => self.clock.set(deadline),
+            Some(deadline) if !self.clock.is_simulated() => {
+                let left = deadline.saturating_sub(self.stamp());
                 if left > 0 {
                     self.tasks.home.bell.park(Some(Duration::from_nanos(left)));
                 }
-                self.look();
             }
-            None if self.tasks.is_stuck() => return Waited::Stuck,
-            None => {
-                self.tasks.home.bell.park(None);
-                self.look();
+            _ => {
+                self.stamp();
+                self.park_patiently();
+                self.stamp();
             }
         }
+        self.look();
         Waited::Maybe
+    }
+
+    /// Parks until the bell rings, and tells the watch once if that takes too long.
+    fn park_patiently(&self) {
+        let watch = self.watch();
+        let patience = watch.get().patience(self).filter(|_| !self.worried.get());
+        let Some(patience) = patience else { return self.tasks.home.bell.park(None) };
+        // Real time, whatever the clock of the loop says: somebody may be sitting there.
+        let since = Instant::now();
+        self.tasks.home.bell.park(Some(patience));
+        if !self.tasks.home.bell.has_rung() && since.elapsed() >= patience {
+            self.worried.set(true);
+            watch.get().worry(self);
+        }
     }
 
     /// Moves a simulated clock, stopping at each deadline to run what is ready.
@@ -224,6 +353,9 @@ impl Core {
         loop {
             // SAFETY: the caller says so.
             unsafe { self.run_ready(None) };
+            if self.condemned.get() {
+                return;
+            }
             if self.tasks.home.bell.has_rung() {
                 // As in `wait`.
                 continue;
@@ -279,7 +411,9 @@ impl Core {
             drop(wakees);
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
-            let _ = catch(|| drop((callback, host))).map_err(discard);
+            let watch = this.watch.replace(Watcher::Common(&Asleep));
+            let verdict = this.take_verdict();
+            let _ = catch(|| drop((callback, host, watch, verdict))).map_err(discard);
             // What a panic carries may hold the handle of another task that panicked.
             while let Some(unobserved) = this.tasks.take_unobserved() {
                 unobserved.lament();

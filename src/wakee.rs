@@ -37,6 +37,9 @@ pub(crate) struct TargetVTable {
     pub(crate) release: unsafe fn(NonNull<Target>),
     /// Wakes, then stops keeping the memory. Never unwinds; may run foreign code.
     pub(crate) wake: unsafe fn(NonNull<Target>),
+    /// The task that goes on when this is woken: the target itself, or who polls it. `None` if
+    /// nobody can tell. Runs no foreign code.
+    pub(crate) behind: unsafe fn(NonNull<Target>) -> Option<NonNull<Target>>,
 }
 
 local! {
@@ -125,6 +128,12 @@ impl Wakee {
         }
     }
 
+    /// The task that goes on when this is woken, if that is known.
+    pub(crate) fn behind(&self) -> Option<NonNull<Target>> {
+        // SAFETY: a wakee keeps its target's memory, and is `!Send`.
+        unsafe { ((*(*self.0.as_ptr()).vtable).behind)(self.0) }
+    }
+
     /// Gives the reference away as a pointer, to be given back by [`Wakee::from_raw`].
     pub(crate) fn into_raw(self) -> *mut Target {
         std::mem::ManuallyDrop::new(self).0.as_ptr()
@@ -184,7 +193,16 @@ static FOREIGN: TargetVTable = TargetVTable {
         let Foreign { waker, .. } = *unsafe { Box::from_raw(target.cast::<Foreign>().as_ptr()) };
         let _ = catch(|| waker.wake()).map_err(discard);
     },
+    behind: |_| None,
 };
+
+/// [`Wakee::behind`] of what is in a cell.
+pub(crate) fn behind(parent: &Cell<Option<Wakee>>) -> Option<NonNull<Target>> {
+    let wakee = parent.take();
+    let behind = wakee.as_ref().and_then(Wakee::behind);
+    parent.set(wakee);
+    behind
+}
 
 /// No waker has this vtable: for targets that nobody polls.
 pub(crate) static NOBODY: RawWakerVTable =

@@ -18,6 +18,12 @@ pub(crate) const KEEP: u32 = 0b1111;
 /// The anchor's owner is there: waking it means something.
 pub(crate) const LIVE: u32 = 1 << 0;
 
+/// The anchor's owner was polled before.
+pub(crate) const STARTED: u32 = 1 << 4;
+
+/// Of these flags, an owner that waits to be woken has `LIVE` and `STARTED` alone.
+pub(crate) const AWAKE: u32 = LIVE | STARTED | 1 << 2 | 1 << 3;
+
 /// How far home counts wakers by itself. Beyond, it adds its count to the word, which is wider: a
 /// program may clone as many as it likes in one place and drop them in another.
 const FAR: i32 = 1 << 26;
@@ -44,6 +50,8 @@ pub(crate) struct AnchorVTable {
     pub(crate) target: TargetVTable,
     /// A wake from elsewhere has arrived. Home only; never unwinds.
     pub(crate) deliver: unsafe fn(NonNull<Anchor>),
+    /// Nobody is left who could wake the owner, who waits. Home's thread only; runs no user code.
+    pub(crate) forsaken: unsafe fn(NonNull<Anchor>),
     /// Gives the memory back. Any thread; runs no user code.
     pub(crate) dealloc: unsafe fn(NonNull<Anchor>),
 }
@@ -72,6 +80,12 @@ impl Anchor {
             slot,
             flags: Cell::new(flags),
         }
+    }
+
+    /// Where it is in its home's roster.
+    #[inline]
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
     }
 
     /// Whether this thread may use the cells of the anchor.
@@ -115,10 +129,26 @@ impl Anchor {
         // SAFETY: [memory]: the anchor has not been freed, since only `settle` does so here.
         unsafe {
             let this = anchor.as_ref();
-            if this.flags.get() & KEEP == 0 && this.held.get() == 0 {
-                Anchor::settle_unkept(anchor);
+            let flags = this.flags.get();
+            if flags & KEEP == 0 {
+                if this.held.get() == 0 {
+                    Anchor::settle_unkept(anchor);
+                }
+            } else if flags & AWAKE == LIVE | STARTED && !this.is_counted() {
+                ((*this.vtable).forsaken)(anchor);
             }
         }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.get() != 0
+    }
+
+    /// Whether home counts anybody who could wake the owner. Without, only a waker that was cloned
+    /// elsewhere could.
+    #[inline]
+    pub(crate) fn is_counted(&self) -> bool {
+        self.held.get() != 0 || self.clones.get() != 0
     }
 
     /// # Safety

@@ -29,10 +29,12 @@
 mod anchor;
 mod blocks;
 mod budget;
+mod who;
 
-pub(crate) use anchor::{Anchor, AnchorVTable, KEEP, LIVE};
+pub(crate) use anchor::{AWAKE, Anchor, AnchorVTable, KEEP, LIVE, STARTED};
 pub(crate) use blocks::Blocks;
 pub(crate) use budget::Budget;
+pub(crate) use who::{Who, looked};
 
 use std::{
     cell::{Cell, UnsafeCell},
@@ -69,6 +71,8 @@ pub(crate) struct Home {
     /// False if no [`Hold`] exists.
     expecting: Cell<bool>,
     serving: Cell<i32>,
+    /// When the loop last looked at the clock, in nanoseconds; zero if it has not yet.
+    pub(crate) looked: Cell<u64>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i64>,
     /// How many more children the current poll may poll, as [`Budget`] counts.
@@ -267,6 +271,7 @@ impl Home {
             gone: Cell::new(false),
             expecting: Cell::new(false),
             serving: Cell::new(0),
+            looked: Cell::new(0),
             countdown: Cell::new(0),
             budget: Cell::new(0),
         }

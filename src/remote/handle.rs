@@ -12,7 +12,7 @@ use crate::{
     facade::{Arc, Ordering, lock},
     guard::{catch, discard},
     home::{HomeRef, Letter},
-    task::{Cause, JoinError, lament, with_here},
+    task::{Cause, JoinError, Waits, lament, note, with_here},
     turn::{Core, with_core},
 };
 
@@ -131,12 +131,14 @@ impl<T> Future for RemoteHandle<T> {
             }
             if state.awaiter.as_ref().is_some_and(|awaiter| awaiter.is(cx, holds)) {
                 drop(state);
+                note(Waits::Remote);
                 return Poll::Pending;
             }
             if let Some(awaiter) = known.take() {
                 let old = state.awaiter.replace(awaiter);
                 drop(state);
                 drop(old);
+                note(Waits::Remote);
                 return Poll::Pending;
             }
             drop(state);

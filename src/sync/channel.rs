@@ -1,7 +1,9 @@
 //! `channel` and `unbounded`: messages in order, from many to many.
 
 use std::{
+    borrow::Cow,
     fmt,
+    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -10,9 +12,11 @@ use std::{
 use super::{
     error::{RecvError, SendError, TryRecvError, TrySendError},
     pipe::Pipe,
-    queue::Place,
 };
-use crate::task::{Waits, note};
+use crate::{
+    queue::Place,
+    task::{Waits, note},
+};
 
 /// A channel with room for `bound` messages: who sends more waits until some are received.
 ///
@@ -58,6 +62,7 @@ pub fn channel<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
 /// tx.send(2).unwrap();
 /// assert_eq!(boucle::block_on(rx.recv()), Ok(1));
 /// ```
+#[track_caller]
 pub fn unbounded<T>() -> (UnboundedSender<T>, Receiver<T>) {
     let pipe = Rc::new(Pipe::new(usize::MAX));
     (UnboundedSender { pipe: pipe.clone() }, Receiver { pipe })
@@ -95,8 +100,9 @@ impl<T> Sender<T> {
     /// });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn send(&self, message: T) -> Sending<'_, T> {
-        Sending { sender: self, message: Some(message), place: None }
+        Sending { sender: self, message: Some(message), place: None, at: Location::caller() }
     }
 
     /// Sends a message if there is room and nobody waits for it.
@@ -191,8 +197,9 @@ impl<T> Receiver<T> {
     /// });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn recv(&self) -> Receiving<'_, T> {
-        Receiving { receiver: self, place: None }
+        Receiving { receiver: self, place: None, at: Location::caller() }
     }
 
     /// Receives the next message if there is one that nobody waits for.
@@ -219,6 +226,17 @@ impl<T> Receiver<T> {
 macro_rules! end {
     ($end:ident, $make:literal, $add:ident, $remove:ident) => {
         impl<T> $end<T> {
+            /// Names the channel, for reports of what tasks wait for.
+            ///
+            /// ```
+            #[doc = $make]
+            /// let end = end.named("orders");
+            /// ```
+            pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+                self.pipe.set_name(name.into());
+                self
+            }
+
             /// How many messages were sent and not received yet.
             ///
             /// ```
@@ -313,6 +331,7 @@ pub struct Sending<'s, T> {
     sender: &'s Sender<T>,
     message: Option<T>,
     place: Option<Place>,
+    at: &'static Location<'static>,
 }
 
 /// The message is never pinned.
@@ -323,11 +342,11 @@ impl<T> Future for Sending<'_, T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let Sending { sender, message, place } = &mut *self;
-        match sender.pipe.poll_send(message, place, cx) {
+        let Sending { sender, message, place, at } = &mut *self;
+        match sender.pipe.poll_send(message, place, at, cx) {
             Some(sent) => Poll::Ready(sent.map_err(SendError)),
             None => {
-                note(Waits::Room);
+                note(Waits::Place(Place::number(place)));
                 Poll::Pending
             }
         }
@@ -365,6 +384,7 @@ impl<T> fmt::Debug for Sending<'_, T> {
 pub struct Receiving<'r, T> {
     receiver: &'r Receiver<T>,
     place: Option<Place>,
+    at: &'static Location<'static>,
 }
 
 impl<T> Future for Receiving<'_, T> {
@@ -372,12 +392,12 @@ impl<T> Future for Receiving<'_, T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
-        let Receiving { receiver, place } = &mut *self;
-        match receiver.pipe.poll_recv(place, cx) {
+        let Receiving { receiver, place, at } = &mut *self;
+        match receiver.pipe.poll_recv(place, at, cx) {
             Ok(message) => Poll::Ready(Ok(message)),
             Err(TryRecvError::Closed) => Poll::Ready(Err(RecvError)),
             Err(TryRecvError::Empty) => {
-                note(Waits::Message);
+                note(Waits::Place(Place::number(place)));
                 Poll::Pending
             }
         }

@@ -25,7 +25,6 @@ mod error;
 mod mutex;
 mod oneshot;
 mod pipe;
-pub(crate) mod queue;
 mod semaphore;
 mod waiter;
 

@@ -1,15 +1,17 @@
 //! `Mutex`: a value for one at a time, across awaits.
 
 use std::{
+    borrow::Cow,
     cell::{RefCell, RefMut},
     fmt,
     ops::{Deref, DerefMut},
+    panic::Location,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use super::semaphore::{Claim, Permit, Semaphore};
-use crate::task::Waits;
+use crate::queue::Kind;
 
 /// A value for one task at a time, which may keep it while it awaits something else.
 ///
@@ -52,7 +54,6 @@ use crate::task::Waits;
 ///     assert_eq!(*total.lock().await, 1);
 /// });
 /// ```
-#[derive(Default)]
 pub struct Mutex<T: ?Sized> {
     turn: Turn,
     /// Borrowed by whoever has the permit.
@@ -62,9 +63,10 @@ pub struct Mutex<T: ?Sized> {
 /// One permit.
 struct Turn(Semaphore);
 
-impl Default for Turn {
-    fn default() -> Turn {
-        Turn(Semaphore::new(1))
+impl Turn {
+    #[track_caller]
+    const fn new() -> Turn {
+        Turn(Semaphore::made(1, Kind::Mutex, Location::caller()))
     }
 }
 
@@ -75,8 +77,26 @@ impl<T> Mutex<T> {
     /// const ZERO: boucle::sync::Mutex<u8> = boucle::sync::Mutex::new(0);
     /// assert_eq!(ZERO.into_inner(), 0);
     /// ```
+    #[track_caller]
     pub const fn new(value: T) -> Mutex<T> {
-        Mutex { turn: Turn(Semaphore::new(1)), value: RefCell::new(value) }
+        Mutex { turn: Turn::new(), value: RefCell::new(value) }
+    }
+
+    /// Names it, for reports of what tasks wait for.
+    ///
+    /// ```
+    /// use boucle::{Loop, sync::Mutex};
+    ///
+    /// let orders = Mutex::new(()).named("orders");
+    /// let stalled = Loop::new().try_block_on(async {
+    ///     let _guard = orders.lock().await;
+    ///     drop(orders.lock().await);
+    /// });
+    /// assert!(stalled.unwrap_err().to_string().contains(r#"mutex "orders" taken by itself"#));
+    /// ```
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Mutex<T> {
+        self.turn.0.set_name(name.into());
+        self
     }
 
     /// The value; nobody has locked it, since nobody borrows the mutex.
@@ -101,6 +121,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(mutex.into_inner(), [1, 2]);
     /// ```
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> Lock<'_, T> {
         Lock { mutex: self, claim: Claim::new(1) }
     }
@@ -142,7 +163,15 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
+impl<T: Default> Default for Mutex<T> {
+    #[track_caller]
+    fn default() -> Mutex<T> {
+        Mutex::new(T::default())
+    }
+}
+
 impl<T> From<T> for Mutex<T> {
+    #[track_caller]
     fn from(value: T) -> Mutex<T> {
         Mutex::new(value)
     }
@@ -170,10 +199,10 @@ impl<'m, T: ?Sized> Future for Lock<'m, T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<'m, T>> {
         let mutex = self.mutex;
-        self.claim.poll(&mutex.turn.0, cx, Waits::Mutex).map(|()| MutexGuard {
+        self.claim.poll(&mutex.turn.0, cx).map(|()| MutexGuard {
             // A permit is the only way to the value.
             value: mutex.value.borrow_mut(),
-            _permit: Permit::one(&mutex.turn.0),
+            _permit: Permit::new(&mutex.turn.0, 1),
         })
     }
 }

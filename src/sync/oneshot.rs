@@ -3,16 +3,17 @@
 use std::{
     cell::Cell,
     fmt,
+    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
-use super::{
-    error::{RecvError, TryRecvError},
-    queue::{Place, WaitQueue},
+use super::error::{RecvError, TryRecvError};
+use crate::{
+    queue::{Kind, Place, WaitQueue},
+    task::{Waits, note},
 };
-use crate::task::{Waits, note};
 
 /// A channel for a single message.
 ///
@@ -25,11 +26,12 @@ use crate::task::{Waits, note};
 ///     assert_eq!(rx.await, Ok("ready"));
 /// });
 /// ```
+#[track_caller]
 pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     let shared = Rc::new(Shared {
         message: Cell::new(None),
         closed: Cell::new(false),
-        queue: WaitQueue::new(),
+        queue: WaitQueue::new(Kind::Oneshot, Location::caller()),
     });
     (OneshotSender { shared: shared.clone() }, OneshotReceiver { shared, place: None })
 }
@@ -119,8 +121,9 @@ impl<T> OneshotSender<T> {
     /// let (tx, rx) = boucle::sync::oneshot::<u8>();
     /// boucle::block_on(async { boucle::gather((tx.closed(), async { drop(rx) })).await });
     /// ```
+    #[track_caller]
     pub fn closed(&self) -> Closed<'_, T> {
-        Closed { shared: &self.shared, place: None }
+        Closed { shared: &self.shared, place: None, at: Location::caller() }
     }
 }
 
@@ -150,18 +153,19 @@ impl<T> fmt::Debug for OneshotSender<T> {
 pub struct Closed<'s, T> {
     shared: &'s Shared<T>,
     place: Option<Place>,
+    at: &'static Location<'static>,
 }
 
 impl<T> Future for Closed<'_, T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Closed { shared, place } = &mut *self;
+        let Closed { shared, place, at } = &mut *self;
         // Joining may run foreign code, which may close it.
-        if shared.closed.get() || shared.queue.join(place, 0, cx) || shared.closed.get() {
+        if shared.closed.get() || shared.queue.join(place, 0, at, cx) || shared.closed.get() {
             return Poll::Ready(());
         }
-        note(Waits::Oneshot);
+        note(Waits::Place(Place::number(place)));
         Poll::Pending
     }
 }
@@ -231,16 +235,17 @@ impl<T> OneshotReceiver<T> {
 impl<T> Future for OneshotReceiver<T> {
     type Output = Result<T, RecvError>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, RecvError>> {
         let OneshotReceiver { shared, place } = &mut *self;
         let mut received = shared.try_recv();
         if let Err(TryRecvError::Empty) = received {
-            let _ = shared.queue.join(place, 0, cx);
+            let _ = shared.queue.join(place, 0, Location::caller(), cx);
             // That may have run foreign code, which may send or close.
             received = shared.try_recv();
         }
         if let Err(TryRecvError::Empty) = received {
-            note(Waits::Oneshot);
+            note(Waits::Place(Place::number(place)));
             return Poll::Pending;
         }
         shared.leave(place);

@@ -12,17 +12,19 @@
 //! since it may come back here.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::VecDeque,
     fmt,
+    panic::Location,
     task::Context,
 };
 
-use super::{
-    error::{TryRecvError, TrySendError},
-    queue::{Place, WaitQueue},
+use super::error::{TryRecvError, TrySendError};
+use crate::{
+    queue::{Kind, Place, WaitQueue},
+    wakee::Wakee,
 };
-use crate::wakee::Wakee;
 
 pub(super) struct Pipe<T> {
     messages: RefCell<VecDeque<T>>,
@@ -44,18 +46,26 @@ pub(super) struct Pipe<T> {
 
 impl<T> Pipe<T> {
     /// With one sender and one receiver.
+    #[track_caller]
     pub(super) fn new(bound: usize) -> Pipe<T> {
+        let at = Location::caller();
         Pipe {
             messages: RefCell::new(VecDeque::new()),
             bound,
             closed: Cell::new(false),
             senders: Cell::new(1),
             receivers: Cell::new(1),
-            for_room: WaitQueue::new(),
-            for_message: WaitQueue::new(),
+            for_room: WaitQueue::new(Kind::Room, at),
+            for_message: WaitQueue::new(Kind::Message, at),
             reserved: Cell::new(0),
             promised: Cell::new(0),
         }
+    }
+
+    /// Names it, for reports.
+    pub(super) fn set_name(&self, name: Cow<'static, str>) {
+        self.for_room.set_name(name.clone());
+        self.for_message.set_name(name);
     }
 
     #[inline]
@@ -134,6 +144,7 @@ impl<T> Pipe<T> {
         &self,
         message: &mut Option<T>,
         place: &mut Option<Place>,
+        at: &'static Location<'static>,
         cx: &Context<'_>,
     ) -> Option<Result<(), T>> {
         const ENDED: &str = "boucle: a send was polled after it had ended";
@@ -143,14 +154,14 @@ impl<T> Pipe<T> {
                 Err(TrySendError::Closed(message)) => return Some(Err(message)),
                 Err(TrySendError::Full(full)) => *message = Some(full),
             }
-            let _ = self.for_room.join(place, 0, cx);
+            let _ = self.for_room.join(place, 0, at, cx);
             // That may have run foreign code, which may have made room, or closed it. And those
             // for whom room is reserved may come after this one is polled again.
             self.grant();
             if !self.closed.get() {
                 return None;
             }
-        } else if !self.for_room.join(place, 0, cx) {
+        } else if !self.for_room.join(place, 0, at, cx) {
             return None;
         }
         let message = message.take().expect(ENDED);
@@ -177,9 +188,9 @@ impl<T> Pipe<T> {
     /// Receives without waiting; what is promised to others is left to them.
     #[inline]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
-        let at = self.promised.get();
-        if self.len() > at {
-            Ok(self.take(at))
+        let first = self.promised.get();
+        if self.len() > first {
+            Ok(self.take(first))
         } else if self.is_over() {
             Err(TryRecvError::Closed)
         } else {
@@ -191,15 +202,16 @@ impl<T> Pipe<T> {
     pub(super) fn poll_recv(
         &self,
         place: &mut Option<Place>,
+        at: &'static Location<'static>,
         cx: &Context<'_>,
     ) -> Result<T, TryRecvError> {
         if place.is_none() {
             let received = self.try_recv();
             let Err(TryRecvError::Empty) = received else { return received };
-            let _ = self.for_message.join(place, 0, cx);
+            let _ = self.for_message.join(place, 0, at, cx);
             // That may have run foreign code, which may have sent something, or closed it.
             self.promise();
-        } else if self.for_message.join(place, 0, cx) && !self.is_over() {
+        } else if self.for_message.join(place, 0, at, cx) && !self.is_over() {
             let _ = place.take().map(|place| self.for_message.leave(place));
             self.promised.set(self.promised.get() - 1);
             return Ok(self.take(0));

@@ -1,15 +1,20 @@
 //! `Semaphore`: a number of permits.
 
 use std::{
-    cell::Cell,
+    borrow::Cow,
+    cell::{Cell, OnceCell, RefCell},
     fmt,
+    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
-use super::queue::{Place, WaitQueue};
-use crate::task::{Waits, note};
+use crate::{
+    home::Who,
+    queue::{Kind, Place, Takers, WaitQueue},
+    task::{note_claim, who},
+};
 
 /// A number of permits, given out first come, first served.
 ///
@@ -34,7 +39,49 @@ pub struct Semaphore {
     available: Cell<usize>,
     /// Those that are available and those that will come back: so they can be counted.
     total: Cell<usize>,
+    taken: Taken,
     queue: WaitQueue,
+}
+
+/// Which tasks took permits, for reports: one is written here, more of them, or any once somebody
+/// waits, in a list that reports can reach.
+struct Taken {
+    one: Cell<Option<Who>>,
+    list: OnceCell<Takers>,
+}
+
+impl Taken {
+    /// Signs for the task that runs, if one does.
+    #[inline]
+    fn sign(&self) -> Option<Who> {
+        let who = who()?;
+        if self.list.get().is_none() && self.one.get().is_none() {
+            self.one.set(Some(who));
+        } else {
+            self.list().borrow_mut().push(who);
+        }
+        Some(who)
+    }
+
+    /// Strikes out who signed.
+    #[inline]
+    fn strike(&self, who: Option<Who>) {
+        match (who, self.list.get()) {
+            (None, _) => {}
+            (Some(_), None) => self.one.set(None),
+            (Some(who), Some(list)) => {
+                let mut list = list.borrow_mut();
+                if let Some(at) = list.iter().rposition(|taker| *taker == who) {
+                    list.swap_remove(at);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn list(&self) -> &Takers {
+        self.list.get_or_init(|| Rc::new(RefCell::new(Vec::from_iter(self.one.take()))))
+    }
 }
 
 impl Semaphore {
@@ -43,9 +90,41 @@ impl Semaphore {
     /// ```
     /// assert_eq!(boucle::sync::Semaphore::new(3).available(), 3);
     /// ```
+    #[track_caller]
     pub const fn new(permits: usize) -> Semaphore {
-        let (available, total) = (Cell::new(permits), Cell::new(permits));
-        Semaphore { available, total, queue: WaitQueue::new() }
+        Semaphore::made(permits, Kind::Semaphore, Location::caller())
+    }
+
+    #[inline]
+    pub(super) const fn made(
+        permits: usize,
+        kind: Kind,
+        at: &'static Location<'static>,
+    ) -> Semaphore {
+        Semaphore {
+            available: Cell::new(permits),
+            total: Cell::new(permits),
+            taken: Taken { one: Cell::new(None), list: OnceCell::new() },
+            queue: WaitQueue::new(kind, at),
+        }
+    }
+
+    /// Names it, for reports of what tasks wait for.
+    ///
+    /// ```
+    /// use boucle::{Loop, sync::Semaphore};
+    ///
+    /// let stoves = Semaphore::new(0).named("stoves");
+    /// let stalled = Loop::new().try_block_on(async { drop(stoves.acquire().await) });
+    /// assert!(stalled.unwrap_err().to_string().contains(r#"semaphore "stoves""#));
+    /// ```
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Semaphore {
+        self.set_name(name.into());
+        self
+    }
+
+    pub(super) fn set_name(&self, name: Cow<'static, str>) {
+        self.queue.set_name(name);
     }
 
     /// Waits for one permit; takes no turn if there is one and nobody waits.
@@ -62,6 +141,7 @@ impl Semaphore {
     /// });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn acquire(&self) -> Acquire<'_> {
         self.acquire_many(1)
     }
@@ -80,6 +160,7 @@ impl Semaphore {
     /// });
     /// ```
     #[inline]
+    #[track_caller]
     pub fn acquire_many(&self, n: usize) -> Acquire<'_> {
         Acquire { semaphore: self, claim: Claim::new(n) }
     }
@@ -106,6 +187,7 @@ impl Semaphore {
     ///     }
     /// });
     /// ```
+    #[track_caller]
     pub fn acquire_owned(self: &Rc<Self>) -> AcquireOwned {
         self.acquire_many_owned(1)
     }
@@ -120,6 +202,7 @@ impl Semaphore {
     /// let permit = boucle::block_on(semaphore.acquire_many_owned(2));
     /// assert_eq!((permit.count(), semaphore.available()), (2, 0));
     /// ```
+    #[track_caller]
     pub fn acquire_many_owned(self: &Rc<Self>, n: usize) -> AcquireOwned {
         AcquireOwned { semaphore: self.clone(), claim: Claim::new(n) }
     }
@@ -146,7 +229,7 @@ impl Semaphore {
     #[inline]
     pub fn try_acquire_many(&self, n: usize) -> Option<Permit<'_>> {
         // Only made if it was taken: a permit that is dropped goes back.
-        self.take(n).then(|| Permit { semaphore: self, count: n })
+        self.take(n).then(|| Permit::new(self, n))
     }
 
     /// How many permits nobody has. Somebody who wants more may still be waiting for them.
@@ -232,40 +315,39 @@ impl fmt::Debug for Semaphore {
 pub(super) struct Claim {
     wants: usize,
     place: Option<Place>,
+    /// Where the wait is written.
+    at: &'static Location<'static>,
 }
 
 impl Claim {
     #[inline]
+    #[track_caller]
     pub(super) const fn new(wants: usize) -> Claim {
-        Claim { wants, place: None }
+        Claim { wants, place: None, at: Location::caller() }
     }
 
     /// Ready when the permits are the caller's.
     #[inline]
-    pub(super) fn poll(
-        &mut self,
-        semaphore: &Semaphore,
-        cx: &Context<'_>,
-        waits: Waits,
-    ) -> Poll<()> {
+    pub(super) fn poll(&mut self, semaphore: &Semaphore, cx: &Context<'_>) -> Poll<()> {
         if self.place.is_none() && semaphore.take(self.wants) {
             return Poll::Ready(());
         }
-        self.wait(semaphore, cx, waits)
+        self.wait(semaphore, cx)
     }
 
     #[inline(never)]
-    fn wait(&mut self, semaphore: &Semaphore, cx: &Context<'_>, waits: Waits) -> Poll<()> {
+    fn wait(&mut self, semaphore: &Semaphore, cx: &Context<'_>) -> Poll<()> {
         let came = self.place.is_none();
-        if semaphore.queue.join(&mut self.place, self.wants, cx) {
+        if semaphore.queue.join(&mut self.place, self.wants, self.at, cx) {
             let _ = self.place.take().map(|place| semaphore.queue.leave(place));
             return Poll::Ready(());
         }
         if came {
+            semaphore.queue.set_takers(semaphore.taken.list().clone());
             // Joining may have run foreign code that gave permits back; then this one is woken.
             semaphore.grant();
         }
-        note(waits);
+        note_claim(Place::number(&self.place));
         Poll::Pending
     }
 
@@ -310,8 +392,7 @@ impl<'s> Future for Acquire<'s> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'s>> {
         let (semaphore, count) = (self.semaphore, self.claim.wants);
-        let permit = move |()| Permit { semaphore, count };
-        self.claim.poll(semaphore, cx, Waits::Semaphore).map(permit)
+        self.claim.poll(semaphore, cx).map(|()| Permit::new(semaphore, count))
     }
 }
 
@@ -349,8 +430,11 @@ impl Future for AcquireOwned {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<OwnedPermit> {
         let AcquireOwned { semaphore, claim } = &mut *self;
-        let polled = claim.poll(semaphore, cx, Waits::Semaphore);
-        polled.map(|()| OwnedPermit { semaphore: semaphore.clone(), count: claim.wants })
+        claim.poll(semaphore, cx).map(|()| OwnedPermit {
+            semaphore: semaphore.clone(),
+            count: claim.wants,
+            who: semaphore.taken.sign(),
+        })
     }
 }
 
@@ -378,13 +462,14 @@ impl fmt::Debug for AcquireOwned {
 pub struct Permit<'s> {
     semaphore: &'s Semaphore,
     count: usize,
+    who: Option<Who>,
 }
 
 impl<'s> Permit<'s> {
-    /// One that was claimed already.
+    /// For permits that were claimed already.
     #[inline]
-    pub(super) fn one(semaphore: &'s Semaphore) -> Permit<'s> {
-        Permit { semaphore, count: 1 }
+    pub(super) fn new(semaphore: &'s Semaphore, count: usize) -> Permit<'s> {
+        Permit { semaphore, count, who: semaphore.taken.sign() }
     }
 
     /// How many permits it is.
@@ -412,6 +497,7 @@ impl<'s> Permit<'s> {
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
+        self.semaphore.taken.strike(self.who);
         self.semaphore.release(self.count);
     }
 }
@@ -434,6 +520,7 @@ impl fmt::Debug for Permit<'_> {
 pub struct OwnedPermit {
     semaphore: Rc<Semaphore>,
     count: usize,
+    who: Option<Who>,
 }
 
 impl OwnedPermit {
@@ -461,6 +548,7 @@ impl OwnedPermit {
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
+        self.semaphore.taken.strike(self.who);
         self.semaphore.release(self.count);
     }
 }

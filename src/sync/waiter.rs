@@ -1,14 +1,18 @@
 //! `Waiter`: a gate that opens after n sets.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     fmt,
+    panic::Location,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use super::queue::{Place, WaitQueue};
-use crate::task::{Waits, note};
+use crate::{
+    queue::{Kind, Place, WaitQueue},
+    task::{Waits, note},
+};
 
 /// A gate that opens for ever once it was [`set`](Waiter::set) a number of times.
 ///
@@ -52,8 +56,22 @@ impl Waiter {
     /// assert!(!Waiter::new(1).is_set());
     /// assert!(Waiter::new(0).is_set());
     /// ```
+    #[track_caller]
     pub const fn new(n: usize) -> Waiter {
-        Waiter { left: Cell::new(n), queue: WaitQueue::new() }
+        let queue = WaitQueue::new(Kind::Waiter, Location::caller());
+        Waiter { left: Cell::new(n), queue }
+    }
+
+    /// Names it, for reports of what tasks wait for.
+    ///
+    /// ```
+    /// let open = boucle::Waiter::new(1).named("open");
+    /// let stalled = boucle::Loop::new().try_block_on(open.wait()).unwrap_err();
+    /// assert!(stalled.to_string().contains(r#"waiting for waiter "open""#));
+    /// ```
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Waiter {
+        self.queue.set_name(name.into());
+        self
     }
 
     /// Counts one set; the last one opens the gate and wakes whoever waits. Does nothing once it
@@ -91,8 +109,9 @@ impl Waiter {
     ///     boucle::gather((gate.wait(), async { gate.set() })).await;
     /// });
     /// ```
+    #[track_caller]
     pub fn wait(&self) -> WaitFor<'_> {
-        WaitFor { waiter: self, place: None }
+        WaitFor { waiter: self, place: None, at: Location::caller() }
     }
 
     /// Whether the gate is open.
@@ -121,6 +140,7 @@ impl Waiter {
 
 /// A gate that opens at the first set.
 impl Default for Waiter {
+    #[track_caller]
     fn default() -> Waiter {
         Waiter::new(1)
     }
@@ -140,6 +160,7 @@ impl<'w> IntoFuture for &'w Waiter {
     type IntoFuture = WaitFor<'w>;
 
     /// Waits until the gate is open.
+    #[track_caller]
     fn into_future(self) -> WaitFor<'w> {
         self.wait()
     }
@@ -161,18 +182,19 @@ impl<'w> IntoFuture for &'w Waiter {
 pub struct WaitFor<'w> {
     waiter: &'w Waiter,
     place: Option<Place>,
+    at: &'static Location<'static>,
 }
 
 impl Future for WaitFor<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let WaitFor { waiter, place } = &mut *self;
+        let WaitFor { waiter, place, at } = &mut *self;
         // Joining may run foreign code, which may open the gate.
-        if waiter.is_set() || waiter.queue.join(place, 0, cx) || waiter.is_set() {
+        if waiter.is_set() || waiter.queue.join(place, 0, at, cx) || waiter.is_set() {
             return Poll::Ready(());
         }
-        note(Waits::Waiter);
+        note(Waits::Place(Place::number(place)));
         Poll::Pending
     }
 }

@@ -17,7 +17,7 @@ use super::{
     end,
     error::JoinError,
     header::{Header, TaskVTable},
-    name,
+    name, run,
     state::{CANCEL, FINISHED, HANDLE, LIVE, MAIN, NAMED, OUTPUT, QUEUED},
     tasks::Tasks,
     waker,
@@ -75,7 +75,12 @@ impl<F: Future, X: Extra, N> VTable<F, X, N> {
 
     const fn named(name: fn() -> &'static str) -> TaskVTable {
         TaskVTable {
-            anchor: AnchorVTable { target: X::TARGET, deliver: X::DELIVER, dealloc: free::<F, X> },
+            anchor: AnchorVTable {
+                target: X::TARGET,
+                deliver: X::DELIVER,
+                forsaken: run::forsaken,
+                dealloc: free::<F, X>,
+            },
             poll: poll::<F, X>,
             poll_with: if X::POLL_WITH {
                 poll_with::<F, X>

@@ -9,10 +9,13 @@ use std::{
     task::Waker,
 };
 
-use super::state::{LIVE, QUEUED};
+use super::{
+    state::{LIVE, QUEUED, STARTED},
+    waits::Waits,
+};
 use crate::{
     guard::Payload,
-    home::{Anchor, AnchorVTable},
+    home::{Anchor, AnchorVTable, Who},
     ready::Linked,
     wakee::{Target, Wakee},
 };
@@ -25,6 +28,12 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub(crate) NonZeroU64);
+
+impl From<Who> for Id {
+    fn from(who: Who) -> Id {
+        Id(who.id)
+    }
+}
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +51,8 @@ impl fmt::Debug for Id {
 pub(crate) struct Header {
     /// First, so that the address of the task is the address of its anchor and of its target.
     pub(crate) anchor: Anchor,
-    /// The next in the ready queue; the queue's while `QUEUED`.
+    /// The next in the ready queue, whose it is while `QUEUED`. Else no pointer at all: when the
+    /// task was last polled, in nanoseconds, by the loop's last look at the clock.
     link: Cell<*mut Header>,
     pub(crate) id: Id,
     pub(crate) place: &'static Location<'static>,
@@ -99,6 +109,30 @@ impl Header {
         }
     }
 
+    /// Begins a poll: nothing is waited for yet. Not while the task is queued.
+    #[inline]
+    pub(super) fn stamp(&self, looked: u64) {
+        self.waits.set(0);
+        self.link.set(ptr::without_provenance_mut(looked as usize));
+    }
+
+    /// When the task was last polled, as [`Header::stamp`] was told; `None` while it is queued.
+    pub(super) fn stamped(&self) -> Option<u64> {
+        (!self.is(QUEUED) && self.is(STARTED)).then(|| self.link.get().addr() as u64)
+    }
+
+    /// Notes what is waited for, beside what was noted before in this poll.
+    #[inline]
+    pub(super) fn note(&self, waits: Waits) {
+        let new = if self.waits.get() == 0 { waits } else { Waits::Several };
+        self.waits.set(new.pack());
+    }
+
+    #[inline]
+    pub(crate) fn who(&self) -> Who {
+        Who::new(&self.anchor, self.id.0)
+    }
+
     #[inline]
     pub(crate) fn flags(&self) -> u32 {
         self.anchor.flags.get()
@@ -143,9 +177,12 @@ impl Header {
         !self.joiner.get().is_null()
     }
 
-    /// The address of who awaits the handle, to be compared with those of tasks.
-    pub(crate) fn joiner(&self) -> Option<NonNull<Target>> {
-        NonNull::new(self.joiner.get())
+    /// The task that goes on when this one has ended, if somebody awaits it and that is known.
+    pub(super) fn awaited_by(&self) -> Option<NonNull<Target>> {
+        let joiner = self.take_joiner();
+        let behind = joiner.as_ref().and_then(Wakee::behind);
+        self.set_joiner(joiner);
+        behind
     }
 
     /// The caller has taken the previous one.

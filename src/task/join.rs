@@ -20,11 +20,13 @@ use super::{
     header::{Header, Id},
     nursery::{self, Nursery},
     state::{BOUND, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, Status},
-    tasks::{Tasks, drop_error, name_of},
-    waits::Waits,
+    tasks::{Tasks, drop_error, name_of, note_join},
     waker::{self, wakee_of},
 };
-use crate::{home::Anchor, wakee::Wakee};
+use crate::{
+    home::{Anchor, Who},
+    wakee::Wakee,
+};
 
 /// Awaits a task, looks at it, or cancels it.
 ///
@@ -100,9 +102,7 @@ impl<T> JoinHandle<T> {
         // SAFETY: the caller says so.
         let header = unsafe { cell::spawn(tasks, future, place, false, false) };
         // SAFETY: it is new.
-        let handle = unsafe { JoinHandle::first(tasks, header) };
-        handle.task().waits.set(Waits::Turn.pack());
-        handle
+        unsafe { JoinHandle::first(tasks, header) }
     }
 
     /// # Safety
@@ -139,6 +139,11 @@ impl<T> JoinHandle<T> {
     /// The task itself, for the one who drives the loop.
     pub(crate) fn header(&self) -> &Header {
         self.task()
+    }
+
+    /// Names the task, without keeping it.
+    pub(crate) fn who(&self) -> Who {
+        self.task().who()
     }
 
     fn output(&self) -> *mut ManuallyDrop<T> {
@@ -484,7 +489,11 @@ impl<T> Future for JoinHandle<T> {
     #[inline]
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.watch(cx) { Poll::Ready(self.get_mut().take()) } else { Poll::Pending }
+        if self.watch(cx) {
+            return Poll::Ready(self.get_mut().take());
+        }
+        note_join(self.task());
+        Poll::Pending
     }
 }
 

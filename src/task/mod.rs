@@ -13,7 +13,8 @@
 //! |---|---|---|
 //! | `vtable`, `home`, `id`, `place`, `parent` | anybody | read, always |
 //! | `word` | anybody | always: it is atomic |
-//! | flags, counts, link, joiner, waits | home's thread | always; no user code runs between reading a flag and acting on it |
+//! | flags, counts, joiner, waits | home's thread | always; no user code runs between reading a flag and acting on it |
+//! | link | the ready queue; `run` and `survey` | `QUEUED`; else, as the time of the last poll |
 //! | the future | `cell::poll`; then `cell::finish` or `end::cancel_now`, once | `LIVE` and `BUSY`; then `BUSY` alone |
 //! | the output | the handle, or `end::dispose` without a handle | `OUTPUT`; whoever clears the flag takes it |
 //! | the error | the handle | `ERROR`, likewise |
@@ -67,36 +68,9 @@ pub(crate) use name::short as short_name;
 pub(crate) use nursery::Nursery;
 pub(crate) use state::ENDED;
 pub use state::Status;
-pub(crate) use tasks::{OnUnobserved, Tasks, Unobserved, lament, note, note_instead, with_here};
+pub(crate) use survey::{Edge, Seen};
+pub(crate) use tasks::{
+    OnUnobserved, Tasks, Unobserved, lament, note, note_claim, note_instead, who, with_here,
+};
 pub(crate) use waits::Waits;
 pub(crate) use waker::{is_child_polled, wakee_of};
-
-use std::{borrow::Cow, panic::Location};
-
-/// What a loop knows of one of its tasks, from [`Loop::tasks`](crate::Loop::tasks): a snapshot,
-/// which does not change with the task.
-///
-/// ```
-/// use boucle::{Loop, Status, TaskInfo};
-///
-/// let l = Loop::new();
-/// let _soda = l.spawn(boucle::yield_now()).named("soda");
-/// let infos: Vec<TaskInfo> = l.tasks();
-/// l.run();
-/// assert_eq!((&*infos[0].name, infos[0].status, infos[0].parent), ("soda", Status::New, None));
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TaskInfo {
-    /// Its number.
-    pub id: Id,
-    /// Its name: the one it was given, or that of its async fn.
-    pub name: Cow<'static, str>,
-    /// Where it is in its life.
-    pub status: Status,
-    /// Where it was spawned.
-    pub spawned_at: &'static Location<'static>,
-    /// The task that spawned it; `None` if it was spawned from outside the loop's tasks.
-    pub parent: Option<Id>,
-    pub(crate) waits: Waits,
-}

@@ -4,10 +4,43 @@ use std::ptr::{self, NonNull};
 
 use super::{
     end::{cancel_now, conclude},
+    header::Header,
     state::{BUSY, CANCEL, LIVE, QUEUED, STARTED},
     tasks::Tasks,
 };
 use crate::{home::Anchor, wakee::set_polled};
+
+/// A task that stays pending leaves the stack.
+///
+/// # Safety
+/// Home only; the task is `LIVE` and `BUSY`.
+#[inline(always)]
+pub(super) unsafe fn rest(header: NonNull<Header>) {
+    // SAFETY: `LIVE` keeps the task.
+    let task = unsafe { header.as_ref() };
+    let flags = task.flags() & !BUSY;
+    task.anchor.flags.set(flags);
+    if flags & QUEUED == 0 && !task.anchor.is_counted() {
+        // SAFETY: as above.
+        unsafe { forsaken(header.cast()) };
+    }
+}
+
+/// Has a task looked at that nobody seems to be able to wake any more.
+///
+/// # Safety
+/// As `AnchorVTable::forsaken`, of a task.
+#[cold]
+pub(super) unsafe fn forsaken(anchor: NonNull<Anchor>) {
+    // SAFETY: the caller says so; [outlives]. A child of a scope may have no loop.
+    unsafe {
+        let task = anchor.cast::<Header>().as_ref();
+        let home = task.anchor.home;
+        if home != NonNull::dangling() && !home.as_ref().is_gone() {
+            Tasks::of(task).suspect(task);
+        }
+    }
+}
 
 impl Tasks {
     /// Polls the first task of the ready queue; false if none is ready.
@@ -34,7 +67,7 @@ impl Tasks {
                     continue;
                 }
                 task.anchor.flags.set(flags | BUSY | STARTED);
-                task.waits.set(0);
+                task.stamp(self.home.looked.get());
                 self.running.set(header.as_ptr());
                 set_polled(header.as_ptr().cast());
                 if (task.vtable().poll)(header) {
@@ -44,7 +77,7 @@ impl Tasks {
                     self.step_back();
                     cancel_now(header);
                 } else {
-                    header.as_ref().clear(BUSY);
+                    rest(header);
                 }
             }
             return true;

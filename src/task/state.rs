@@ -16,6 +16,9 @@
 //! | `SCOPED` | at birth | never | a child of a scope: a berth lies behind the header |
 //! | `BOUND` | by `cancel_on_drop` | never | the handle's drop cancels the task |
 //! | `REASON` | by a cancel with a reason | never | the reason is in the side table, until the task is marked as cancelled |
+//! | `WANTED` | when a task is found to wait for what this one took, or for its end | never | what it waits for itself is looked at |
+//! | `SUSPECT` | when a task is to be looked at | when that is done | it is in the list of suspects |
+//! | `TOLD` | when a report has named it as dead | never | it is not named again |
 //! | `MAIN` | at birth | never | a `block_on` waits for it: its end stops the turn |
 //!
 //! The first four keep the memory (`KEEP`). At most one of `LIVE`, `OUTPUT` and `ERROR` is set,
@@ -23,11 +26,10 @@
 
 use std::fmt;
 
-pub(crate) use crate::home::LIVE;
+pub(crate) use crate::home::{AWAKE, LIVE, STARTED};
 pub(crate) const HANDLE: u32 = 1 << 1;
 pub(crate) const QUEUED: u32 = 1 << 2;
 pub(crate) const BUSY: u32 = 1 << 3;
-pub(crate) const STARTED: u32 = 1 << 4;
 pub(crate) const CANCEL: u32 = 1 << 5;
 pub(crate) const NAMED: u32 = 1 << 6;
 pub(crate) const FINISHED: u32 = 1 << 7;
@@ -40,10 +42,14 @@ pub(crate) const MAIN: u32 = 1 << 13;
 pub(crate) const SCOPED: u32 = 1 << 14;
 pub(crate) const BOUND: u32 = 1 << 15;
 pub(crate) const REASON: u32 = 1 << 16;
+pub(crate) const WANTED: u32 = 1 << 17;
+pub(crate) const SUSPECT: u32 = 1 << 18;
+pub(crate) const TOLD: u32 = 1 << 19;
 
 pub(crate) const ENDED: u32 = FINISHED | FAILED | CANCELLED;
 
 const _: () = assert!(LIVE | HANDLE | QUEUED | BUSY == crate::home::KEEP);
+const _: () = assert!(LIVE | QUEUED | BUSY | STARTED == crate::home::AWAKE);
 
 /// Where a task is in its life.
 ///

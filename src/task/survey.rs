@@ -1,44 +1,136 @@
 //! A look at all tasks of a loop: who is there, who waits for whom, whether anybody can be woken.
 
-use std::{collections::HashMap, ptr::NonNull};
+use std::{borrow::Cow, panic::Location, ptr::NonNull};
 
 use super::{
-    TaskInfo,
-    header::Header,
-    state::{LIVE, SCOPED},
-    tasks::{Tasks, info_of},
+    header::{Header, Id},
+    state::{AWAKE, LIVE, SCOPED, STARTED, Status, TOLD, WANTED},
+    tasks::{Tasks, name_of},
     waits::Waits,
     waker,
 };
-use crate::home::Anchor;
+use crate::{home::Anchor, wakee::Target};
+
+/// A task that has not ended, as a survey sees it.
+pub(crate) struct Seen {
+    /// Names it during the survey.
+    pub(crate) header: NonNull<Header>,
+    pub(crate) id: Id,
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) status: Status,
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) parent: Option<Id>,
+    pub(crate) waits: Waits,
+    /// When it was last polled, in nanoseconds; zero if the loop had not looked at the clock.
+    pub(crate) since: u64,
+    /// Somebody else has wakers of it, or has just used one.
+    pub(crate) has_wakers: bool,
+    /// Somebody of ours will wake it, or may cancel it.
+    pub(crate) is_held: bool,
+    /// It is polled by a scope.
+    pub(crate) is_scoped: bool,
+    /// The task that goes on when it has ended.
+    pub(crate) awaited_by: Option<NonNull<Target>>,
+}
+
+/// Where a task that waits for one thing alone would have to be looked for.
+pub(crate) enum Edge {
+    /// In the end of this task.
+    Task(NonNull<Header>),
+    /// In a place of a queue.
+    Place(u32),
+}
 
 impl Tasks {
-    /// As [`Tasks::info`], for every task that has not ended, in the order of their ids.
-    pub(crate) fn infos(&self) -> Vec<TaskInfo> {
-        let mut infos = Vec::with_capacity(self.live());
-        let mut joined = HashMap::new();
+    /// Every task that has not ended, in the order of their ids.
+    pub(crate) fn survey(&self) -> Vec<Seen> {
+        let mut seen = Vec::with_capacity(self.live());
         self.each(|anchor| {
-            if !waker::is_task(anchor) && !is_child(anchor) {
-                return;
-            }
-            let header = anchor.cast::<Header>();
+            let Some(header) = headed(anchor) else { return };
             // SAFETY: tasks in the roster are alive, and no user code runs here.
             let task = unsafe { header.as_ref() };
-            if task.is(LIVE) {
-                infos.push((header, info_of(header)));
-                if let Some(joiner) = task.joiner() {
-                    joined.insert(joiner, task.id);
+            if !task.is(LIVE) {
+                return;
+            }
+            seen.push(Seen {
+                header,
+                id: task.id,
+                name: name_of(header),
+                status: Status::of(task.flags()),
+                place: task.place,
+                parent: task.parent,
+                waits: Waits::unpack(task.waits.get()),
+                since: task.stamped().unwrap_or_default(),
+                // SAFETY: as above; this is home.
+                has_wakers: unsafe { Anchor::has_wakers(anchor) },
+                is_held: task.anchor.is_held(),
+                is_scoped: task.is(SCOPED),
+                awaited_by: task.awaited_by(),
+            });
+        });
+        seen.sort_unstable_by_key(|seen| seen.id);
+        seen
+    }
+
+    /// The tasks that would go on if a waker of one of their children, which somebody else has, were
+    /// used.
+    pub(crate) fn foreign_parents(&self) -> Vec<NonNull<Target>> {
+        let mut parents = Vec::new();
+        self.each(|anchor| {
+            // SAFETY: anchors in the roster are alive, and this is home.
+            unsafe {
+                if headed(anchor).is_none() && Anchor::has_wakers(anchor) {
+                    let vtable = &(*(*anchor.as_ptr()).vtable).target;
+                    parents.extend((vtable.behind)(anchor.cast()));
                 }
             }
         });
-        infos.sort_unstable_by_key(|(_, info)| info.id);
-        let resolve = |(header, mut info): (NonNull<Header>, TaskInfo)| {
-            if let (Waits::Foreign, Some(id)) = (info.waits, joined.get(&header.cast())) {
-                info.waits = Waits::Join(*id);
+        parents
+    }
+
+    /// What a task waits for, if that is one thing, and nobody else has a waker of it.
+    ///
+    /// The header is that of a task of this loop, or of a child of a scope in it.
+    pub(crate) fn edge(&self, header: NonNull<Header>) -> Option<Edge> {
+        // SAFETY: the caller says so.
+        let task = unsafe { header.as_ref() };
+        // SAFETY: likewise; this is home.
+        if !is_asleep(task) || unsafe { Anchor::has_wakers(header.cast()) } {
+            return None;
+        }
+        match Waits::unpack(task.waits.get()) {
+            Waits::Join(slot) => {
+                let awaited = headed(self.home.anchor(slot)?)?;
+                // SAFETY: it is in the roster.
+                let awaits = unsafe { awaited.as_ref() }.awaited_by() == Some(header.cast());
+                awaits.then_some(Edge::Task(awaited))
             }
-            info
-        };
-        infos.into_iter().map(resolve).collect()
+            Waits::Place(place) => Some(Edge::Place(place)),
+            _ => None,
+        }
+    }
+
+    /// Has the waits of a task looked at from now on, since somebody waits for it.
+    pub(crate) fn want(&self, header: NonNull<Header>) {
+        // SAFETY: as for `edge`.
+        unsafe { header.as_ref() }.set(WANTED);
+    }
+
+    /// Whether a task can never go on: it waits, nobody can wake it, and it is not meant so. True
+    /// once.
+    pub(crate) fn is_newly_dead(&self, header: NonNull<Header>) -> bool {
+        // SAFETY: as for `edge`.
+        let task = unsafe { header.as_ref() };
+        let meant = Waits::unpack(task.waits.get()) == Waits::Forever;
+        // SAFETY: likewise; this is home.
+        let lost = is_asleep(task)
+            && !task.anchor.is_held()
+            && !unsafe { Anchor::has_wakers(header.cast()) };
+        if !lost || meant || task.is(TOLD) {
+            return false;
+        }
+        task.set(TOLD);
+        true
     }
 
     /// Runs `f` for everything in memory that wakers point into.
@@ -80,8 +172,14 @@ impl Tasks {
     }
 }
 
-/// Whether an anchor in a roster is that of a scope's child.
-fn is_child(anchor: NonNull<Anchor>) -> bool {
+/// Whether a task waits to be woken.
+fn is_asleep(task: &Header) -> bool {
+    task.flags() & AWAKE == LIVE | STARTED
+}
+
+/// The header of an anchor in a roster, if it is that of a task or of a scope's child.
+pub(super) fn headed(anchor: NonNull<Anchor>) -> Option<NonNull<Header>> {
     // SAFETY: anchors in a roster are alive, and this is home.
-    unsafe { anchor.as_ref() }.flags.get() & SCOPED != 0
+    let is_child = unsafe { anchor.as_ref() }.flags.get() & SCOPED != 0;
+    (is_child || waker::is_task(anchor)).then(|| anchor.cast())
 }

@@ -11,15 +11,16 @@ use std::{
 };
 
 use super::{
-    TaskInfo, berth,
+    berth,
     error::JoinError,
     header::{Header, Id},
-    state::{NAMED, REASON, SCOPED, Status},
+    state::{NAMED, REASON, SCOPED, SUSPECT, WANTED},
+    survey::headed,
     waits::Waits,
 };
 use crate::{
     guard::{catch, discard},
-    home::{Home, here},
+    home::{Home, Who, here},
     ready::Ready,
 };
 
@@ -47,6 +48,8 @@ pub(crate) struct Tasks {
     reasons: RefCell<HashMap<Id, Cow<'static, str>>>,
     unobserved: RefCell<Option<Unobserved>>,
     on_unobserved: RefCell<Option<OnUnobserved>>,
+    /// Tasks that may be in a circle, or may never be woken any more: to be looked at.
+    suspects: RefCell<Vec<Who>>,
     /// The number of an anchor that had wakers when `is_stuck` last looked.
     pub(super) witness: Cell<u32>,
 }
@@ -85,10 +88,33 @@ fn with_running(f: impl FnOnce(&Header)) {
 /// Notes what the task on the stack is about to wait for, if there is one.
 #[inline]
 pub(crate) fn note(waits: Waits) {
+    with_running(|task| task.note(waits));
+}
+
+/// As [`note`], for whoever stands in this place of a queue for what certain tasks took, which may
+/// wait for each other in a circle.
+pub(crate) fn note_claim(place: u32) {
     with_running(|task| {
-        let new = if task.waits.get() == 0 { waits } else { Waits::Several };
-        task.waits.set(new.pack());
+        task.note(Waits::Place(place));
+        Tasks::of(task).suspect(task);
     });
+}
+
+/// As [`note`], for whoever awaits the end of `task`.
+#[inline]
+pub(super) fn note_join(awaited: &Header) {
+    with_running(|task| {
+        task.note(Waits::Join(awaited.anchor.slot()));
+        if task.has_joiner() || task.is(WANTED) {
+            Tasks::of(task).suspect(task);
+        }
+    });
+}
+
+/// Who the task on the stack is, if there is one.
+#[inline]
+pub(crate) fn who() -> Option<Who> {
+    with_here(|tasks| tasks.running().map(Header::who)).flatten()
 }
 
 /// As [`note`], for a future whose children have noted their own waits.
@@ -111,6 +137,7 @@ impl Tasks {
             reasons: RefCell::new(HashMap::new()),
             unobserved: RefCell::new(None),
             on_unobserved: RefCell::new(on_unobserved),
+            suspects: RefCell::new(Vec::new()),
             witness: Cell::new(0),
         }
     }
@@ -148,6 +175,43 @@ impl Tasks {
     /// From now on, what is spawned is dropped at once.
     pub(crate) fn set_closing(&self) {
         self.closing.set(true);
+    }
+
+    /// Has a task looked at, once, when the loop next looks.
+    pub(super) fn suspect(&self, task: &Header) {
+        if !task.is(SUSPECT) {
+            task.set(SUSPECT);
+            self.suspects.borrow_mut().push(task.who());
+        }
+    }
+
+    /// Whether the loop should look at [`Tasks::take_suspects`].
+    #[inline]
+    pub(crate) fn has_suspects(&self) -> bool {
+        !self.suspects.borrow().is_empty()
+    }
+
+    /// Those that were suspected since the last time; they may have gone.
+    pub(crate) fn take_suspects(&self) -> Vec<Who> {
+        let suspects = self.suspects.take();
+        for task in suspects.iter().filter_map(|who| self.find(*who)) {
+            // SAFETY: it was just found in the roster.
+            unsafe { task.as_ref() }.clear(SUSPECT);
+        }
+        suspects
+    }
+
+    /// The number of a task of this loop.
+    pub(crate) fn id(&self, header: NonNull<Header>) -> Id {
+        // SAFETY: callers have just found the task.
+        unsafe { header.as_ref() }.id
+    }
+
+    /// The task, or child of a scope, of this loop that was once named, if it is still there.
+    pub(crate) fn find(&self, who: Who) -> Option<NonNull<Header>> {
+        let header = headed(who.find(&self.home)?)?;
+        // SAFETY: it is in the roster.
+        (unsafe { header.as_ref() }.id.0 == who.id).then_some(header)
     }
 
     pub(super) fn next_id(&self) -> Id {
@@ -231,20 +295,6 @@ pub(crate) fn name_of(header: NonNull<Header>) -> Cow<'static, str> {
             Tasks::of(task).given_name(task)
         };
         given.unwrap_or_else(|| Cow::Borrowed((task.vtable().name)()))
-    }
-}
-
-/// What there is to be known of a task.
-pub(super) fn info_of(header: NonNull<Header>) -> TaskInfo {
-    // SAFETY: callers hold the task.
-    let task = unsafe { header.as_ref() };
-    TaskInfo {
-        id: task.id,
-        name: name_of(header),
-        status: Status::of(task.flags()),
-        spawned_at: task.place,
-        parent: task.parent,
-        waits: Waits::unpack(task.waits.get()),
     }
 }
 

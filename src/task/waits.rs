@@ -1,87 +1,61 @@
 //! What a task waits for, in one word of its header.
 //!
-//! Each poll begins with nothing. A leaf notes its kind when it returns `Pending`, unless the loop
-//! can find out who waits for it: a join is found through the joiner in the header of the task
-//! that is awaited, a timer in the list of timers.
-
-use std::fmt;
-
-use super::header::Id;
+//! Each poll begins with nothing, and each leaf of ours that returns `Pending` notes itself. The
+//! word names a slot that a loop or its thread owns, never a place inside the leaf; who reads it
+//! looks there whether the task is still waiting. It tells at once whether a task waits for one
+//! thing alone; what it is, and all else, a survey finds from the other side: in the timers, the
+//! queues, and the headers of tasks that are awaited.
 
 /// What kept a task from going on at its last poll.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// Nothing of boucle's: a future of another crate, or none at all.
     Foreign,
-    /// The end of the task with this number.
-    Join(Id),
-    /// A `Waiter` to open.
-    Waiter,
-    /// The children of a gather, a wait or a set.
+    /// The end of the task in this slot of the roster.
+    Join(u32),
+    /// Its turn in a queue; the number of its place.
+    Place(u32),
+    /// A timer.
+    Timer,
+    /// Children: of a gather, a race, a wait, a set or a scope.
     Children,
-    /// Its turn in a set with a limit: it has not started.
-    Turn,
-    /// A `Mutex` to be unlocked.
-    Mutex,
-    /// Permits of a `Semaphore`.
-    Semaphore,
-    /// Room in a channel.
-    Room,
-    /// A message from a channel.
-    Message,
-    /// The message of a oneshot, or its end.
-    Oneshot,
+    /// An answer from another thread.
+    Remote,
+    /// Nothing, and that is meant.
+    Forever,
     /// More than one of these.
     Several,
 }
 
+const BITS: u32 = 3;
+
+/// The slots of 32-bit machines are cut: whoever follows them looks whether they fit.
 impl Waits {
+    #[inline]
     pub(super) fn pack(self) -> usize {
         match self {
             Waits::Foreign => 0,
-            Waits::Join(_) => unreachable!("joins are found by their joiner"),
-            Waits::Waiter => 1,
-            Waits::Children => 2,
-            Waits::Several => 3,
-            Waits::Turn => 4,
-            Waits::Mutex => 5,
-            Waits::Semaphore => 6,
-            Waits::Room => 7,
-            Waits::Message => 8,
-            Waits::Oneshot => 9,
+            Waits::Join(slot) => (slot as usize) << BITS | 1,
+            Waits::Place(place) => (place as usize) << BITS | 2,
+            Waits::Timer => 3,
+            Waits::Children => 4,
+            Waits::Remote => 5,
+            Waits::Forever => 6,
+            Waits::Several => 7,
         }
     }
 
     pub(super) fn unpack(word: usize) -> Waits {
-        match word {
+        let key = (word >> BITS) as u32;
+        match word & ((1 << BITS) - 1) {
             0 => Waits::Foreign,
-            1 => Waits::Waiter,
-            2 => Waits::Children,
-            4 => Waits::Turn,
-            5 => Waits::Mutex,
-            6 => Waits::Semaphore,
-            7 => Waits::Room,
-            8 => Waits::Message,
-            9 => Waits::Oneshot,
+            1 => Waits::Join(key),
+            2 => Waits::Place(key),
+            3 => Waits::Timer,
+            4 => Waits::Children,
+            5 => Waits::Remote,
+            6 => Waits::Forever,
             _ => Waits::Several,
-        }
-    }
-}
-
-impl fmt::Display for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Waits::Foreign => f.write_str("a foreign future"),
-            Waits::Join(id) => write!(f, "the end of task {id}"),
-            Waits::Waiter => f.write_str("a Waiter"),
-            Waits::Children => f.write_str("its children"),
-            Waits::Turn => f.write_str("its turn in a TaskSet"),
-            Waits::Mutex => f.write_str("a Mutex"),
-            Waits::Semaphore => f.write_str("a Semaphore"),
-            Waits::Room => f.write_str("room in a channel"),
-            Waits::Message => f.write_str("a message from a channel"),
-            Waits::Oneshot => f.write_str("a oneshot message"),
-            Waits::Several => f.write_str("several things"),
         }
     }
 }

@@ -26,6 +26,7 @@ pub(super) const TARGET: TargetVTable = TargetVTable {
     release: |target| unsafe { Anchor::release(target.cast()) },
     // SAFETY: likewise.
     wake: |target| unsafe { wake_held(target.cast()) },
+    behind: Some,
 };
 
 /// Wakes a task that is held, and lets go of the hold.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::gate::{Gate, Turn};
-use crate::wakee::{NOBODY, Target, TargetVTable, Wakee, renew};
+use crate::wakee::{NOBODY, Target, TargetVTable, Wakee, behind, renew};
 
 pub(super) struct Board {
     /// The nodes: 8 of them, then twice as many in each chunk as in the one before. Only pushed to.
@@ -54,6 +54,8 @@ static NODE: TargetVTable = TargetVTable {
         // SAFETY: [node].
         board.report(unsafe { target.cast::<Node>().as_ref() });
     },
+    // SAFETY: likewise; [node].
+    behind: |target| behind(unsafe { &(*board_of(target)).waiting }),
 };
 
 /// # Safety

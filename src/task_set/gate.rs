@@ -1,10 +1,10 @@
 //! How many members of a set run at once; the others queue.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, panic::Location, rc::Rc};
 
 use crate::{
     guard::OnDrop,
-    sync::queue::{Place, WaitQueue},
+    queue::{Kind, Place, WaitQueue},
     wakee::Wakee,
 };
 
@@ -29,12 +29,13 @@ pub(super) enum Turn {
 }
 
 impl Gate {
+    #[track_caller]
     pub(super) fn new(limit: usize) -> Rc<Gate> {
         Rc::new(Gate {
             limit: Cell::new(limit),
             running: Cell::new(0),
             shut: Cell::new(false),
-            queue: WaitQueue::new(),
+            queue: WaitQueue::new(Kind::Turn, Location::caller()),
         })
     }
 

@@ -10,9 +10,9 @@ use std::{
 const HOUSE: &[(u8, &[&str])] = &[
     (0, &["facade", "guard", "heap", "inbox", "roster", "slab", "word"]),
     (1, &["bell", "clock", "home", "ready", "wakee"]),
-    (2, &["task", "timers"]),
+    (2, &["queue", "task", "timers"]),
     (3, &["nest", "turn"]),
-    (4, &["current"]),
+    (4, &["current", "diagnosis"]),
     (
         5,
         &[
@@ -24,7 +24,6 @@ const HOUSE: &[(u8, &[&str])] = &[
             "shared",
             "shield",
             "spawn",
-            "stalled",
             "sync",
             "task_set",
             "time",

@@ -8,11 +8,12 @@ use std::{
 use super::hub::{Nursery, nursery, tell};
 use crate::{
     guard::{OnDrop, catch},
-    home::Anchor,
+    home::{Anchor, looked},
     task::{
         berth::berth,
         end::{mark_cancelled, stray},
         header::Header,
+        run::rest,
         state::{BUSY, CANCEL, HANDLE, LIVE, OUTPUT, QUEUED, STARTED},
         tasks::Tasks,
         waker::wake_wakee,
@@ -32,7 +33,7 @@ pub(super) unsafe fn poll_child(header: NonNull<Header>, at_home: bool, stranger
             return Anchor::settle(header.cast());
         }
         task.anchor.flags.set(flags | BUSY | STARTED);
-        task.waits.set(0);
+        task.stamp(looked());
         let vtable = task.vtable();
         let ended = match stranger {
             Some(waker) => (vtable.poll_with)(header, waker),
@@ -53,7 +54,7 @@ pub(super) unsafe fn poll_child(header: NonNull<Header>, at_home: bool, stranger
         } else if header.as_ref().is(CANCEL) {
             cancel_now(header);
         } else {
-            header.as_ref().clear(BUSY);
+            rest(header);
         }
     }
 }

@@ -17,10 +17,10 @@ use crate::{
         end::error_for,
         error::JoinError,
         header::Header,
-        state::QUEUED,
+        state::{QUEUED, SCOPED},
         tasks::{Tasks, drop_error},
     },
-    wakee::{TargetVTable, Wakee},
+    wakee::{TargetVTable, Wakee, behind},
 };
 
 #[repr(C)]
@@ -62,6 +62,15 @@ pub(super) const TARGET: TargetVTable = TargetVTable {
     wake: |target| unsafe {
         wake_by_ref(target.as_ptr().cast_const().cast());
         Anchor::release(target.cast());
+    },
+    // A child goes on by itself; the body, when who polls the scope does.
+    // SAFETY: likewise; a nursery that is not a child's header is the body's.
+    behind: |target| unsafe {
+        if target.cast::<Header>().as_ref().is(SCOPED) {
+            Some(target)
+        } else {
+            behind(&(*target.cast::<Nursery>().as_ptr()).parent)
+        }
     },
 };
 

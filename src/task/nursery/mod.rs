@@ -61,7 +61,12 @@ use hub::{TARGET, WAKER, deliver, header_of, queue};
 
 /// The vtable of nurseries: of all that, they only use what their anchor needs.
 static NURSERY: TaskVTable = TaskVTable {
-    anchor: AnchorVTable { target: TARGET, deliver, dealloc: free },
+    anchor: AnchorVTable {
+        target: TARGET,
+        deliver,
+        forsaken: |_| unreachable!("a body is not marked as started"),
+        dealloc: free,
+    },
     poll: |_| unreachable!("the scope polls its body itself"),
     poll_with: |_, _| unreachable!("the scope polls its body itself"),
     stray: |_, _| unreachable!("the scope hears of its body itself"),

@@ -1,0 +1,31 @@
+//! Why it hangs: what each task waits for, and what that proves.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `info` | a task, what it waits for, who took that: plain data |
+//! | `snapshot` | how to gather it, in one walk over tasks, timers and queues |
+//! | `chains` | who waits for whom: circles, and tasks that only stuck tasks can wake |
+//! | `report` | how it reads |
+//! | `stalled` | the error of a loop that cannot go on |
+//! | `diagnostic` | what a loop may find while it runs, and what to do then |
+//! | `watch` | when it looks, and what it finds |
+//! | `forever` | a task that is meant to wait for ever |
+//!
+//! Nothing here polls a task, and nothing keeps one: all is found from the loop's side, at the
+//! moment of asking.
+
+mod chains;
+mod diagnostic;
+mod forever;
+mod info;
+mod report;
+mod snapshot;
+mod stalled;
+mod watch;
+
+pub use diagnostic::{Diagnostic, Reaction};
+pub use forever::{Forever, forever};
+pub use info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor};
+pub use snapshot::{Snapshot, snapshot};
+pub use stalled::{Grade, Stalled};
+pub(crate) use watch::{DEFAULT, Settings, VIRTUAL};

@@ -1,0 +1,189 @@
+//! When a loop looks at itself, and what it finds.
+
+use std::{
+    cell::RefCell, collections::HashSet, ptr::NonNull, rc::Rc, sync::OnceLock, time::Duration,
+};
+
+use super::{
+    diagnostic::{Diagnostic, Reaction},
+    snapshot::Snapshot,
+    stalled::{Grade, Stalled},
+};
+use crate::{
+    guard::{catch, discard},
+    queue::{self, Kind},
+    task::{Edge, Header, Id},
+    turn::{Core, Watch},
+};
+
+/// What is looked for, and what happens then.
+pub(crate) struct Settings {
+    pub(crate) on_dead: Reaction,
+    pub(crate) on_cycle: Reaction,
+    /// How long an idle loop waits for somebody else.
+    pub(crate) on_stall: Option<(Duration, Reaction)>,
+    pub(crate) tell: Option<Rc<dyn Fn(&Diagnostic)>>,
+    /// Circles that were reported.
+    pub(crate) told: RefCell<HashSet<Vec<Id>>>,
+}
+
+/// The watch of loops that are not configured, on the real clock.
+pub(crate) static DEFAULT: Plain = Plain { stall: None };
+
+/// Likewise, on a simulated clock: a test is told rather than left hanging.
+pub(crate) static VIRTUAL: Plain = Plain { stall: Some((Duration::from_secs(10), Reaction::Fail)) };
+
+/// A watch without anything of its own.
+pub(crate) struct Plain {
+    stall: Option<(Duration, Reaction)>,
+}
+
+/// How many steps a chain of waits is followed.
+const STEPS: usize = 64;
+
+/// Whether the environment asks for all that can be told.
+fn is_asked_for() -> bool {
+    static ASKED: OnceLock<bool> = OnceLock::new();
+    *ASKED.get_or_init(|| std::env::var_os("BOUCLE_DEBUG").is_some_and(|value| value == "1"))
+}
+
+impl Settings {
+    /// What holds unless a builder says otherwise.
+    pub(crate) fn of(plain: &Plain) -> Settings {
+        let told = if cfg!(debug_assertions) || is_asked_for() {
+            Reaction::Tell
+        } else {
+            Reaction::Ignore
+        };
+        let asked = is_asked_for().then_some((Duration::from_secs(5), Reaction::Tell));
+        Settings {
+            on_dead: told,
+            on_cycle: told,
+            on_stall: plain.stall.or(asked),
+            tell: None,
+            told: RefCell::new(HashSet::new()),
+        }
+    }
+
+    fn react(&self, core: &Core, reaction: Reaction, found: Diagnostic) {
+        match &self.tell {
+            _ if reaction == Reaction::Ignore => return,
+            Some(tell) => {
+                let _ = catch(|| tell(&found)).map_err(discard);
+            }
+            None if reaction == Reaction::Tell => {
+                let _ = catch(|| eprintln!("boucle: {found}")).map_err(discard);
+            }
+            None => {}
+        }
+        if let (Reaction::Fail, Some(stalled)) = (reaction, found.into_stalled()) {
+            core.condemn(Box::new(stalled));
+        }
+    }
+
+    fn dead(&self, core: &Core, suspect: NonNull<Header>) {
+        if self.on_dead == Reaction::Ignore || !core.tasks.is_newly_dead(suspect) {
+            return;
+        }
+        let id = core.tasks.id(suspect);
+        let snapshot = Snapshot::of(core).only([id]);
+        let task = snapshot.get(id).map(|task| task.name.clone()).unwrap_or_default();
+        let headline = format!("dead task: {task} {id} can never be woken");
+        let stalled = Stalled::new(Grade::Dead, headline, snapshot);
+        self.react(core, self.on_dead, Diagnostic::Dead(stalled));
+    }
+
+    fn cycle(&self, core: &Core, suspect: NonNull<Header>) {
+        if self.on_cycle == Reaction::Ignore {
+            return;
+        }
+        let Some(circle) = circle_through(core, suspect) else { return };
+        let mut members = circle.clone();
+        members.sort_unstable();
+        if !self.told.borrow_mut().insert(members.clone()) {
+            return;
+        }
+        let snapshot = Snapshot::of(core).only(members);
+        let headline = "tasks wait for each other".to_owned();
+        let stalled = Stalled::new(Grade::Cycle, headline, snapshot);
+        self.react(core, self.on_cycle, Diagnostic::Cycle(stalled));
+    }
+}
+
+/// The task that this one waits for, if it waits for nothing else.
+fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
+    let next = match core.tasks.edge(task)? {
+        Edge::Task(awaited) => awaited,
+        Edge::Place(place) => {
+            let waiting = queue::waiting_at(place).filter(|at| at.task == Some(task.cast()))?;
+            let line = queue::line(waiting.line)?;
+            if !matches!(line.kind, Kind::Mutex | Kind::Semaphore | Kind::Task) {
+                return None;
+            }
+            let takers = line.takers?;
+            match **takers.borrow() {
+                [taker] => core.tasks.find(taker)?,
+                _ => return None,
+            }
+        }
+    };
+    core.tasks.want(next);
+    Some(next)
+}
+
+/// The circle of waits that comes back to this task, if there is one that is not too long.
+fn circle_through(core: &Core, start: NonNull<Header>) -> Option<Vec<Id>> {
+    let mut circle = vec![core.tasks.id(start)];
+    let mut at = start;
+    while circle.len() <= STEPS {
+        at = next(core, at)?;
+        if at == start {
+            return Some(circle);
+        }
+        circle.push(core.tasks.id(at));
+    }
+    None
+}
+
+impl Watch for Settings {
+    fn judge(&self, core: &Core) {
+        for who in core.tasks.take_suspects() {
+            // One by one, since telling of one may run user code, after which others are gone.
+            if let Some(suspect) = core.tasks.find(who) {
+                self.dead(core, suspect);
+            }
+            if let Some(suspect) = core.tasks.find(who) {
+                self.cycle(core, suspect);
+            }
+        }
+    }
+
+    fn patience(&self, _: &Core) -> Option<Duration> {
+        self.on_stall.filter(|(_, reaction)| *reaction != Reaction::Ignore).map(|(after, _)| after)
+    }
+
+    fn worry(&self, core: &Core) {
+        let Some((after, reaction)) = self.on_stall else { return };
+        let headline = format!(
+            "probably stalled: nothing has happened for {} s, and only somebody outside the loop \
+             could wake a task",
+            after.as_secs_f64()
+        );
+        let stalled = Stalled::new(Grade::Likely, headline, Snapshot::of(core));
+        self.react(core, reaction, Diagnostic::Stall(stalled));
+    }
+}
+
+impl Watch for Plain {
+    fn judge(&self, core: &Core) {
+        Settings::of(self).judge(core);
+    }
+
+    fn patience(&self, core: &Core) -> Option<Duration> {
+        Settings::of(self).patience(core)
+    }
+
+    fn worry(&self, core: &Core) {
+        Settings::of(self).worry(core);
+    }
+}

@@ -1,0 +1,344 @@
+//! Who waits, first come first served; anybody may leave.
+//!
+//! Everything that makes tasks wait for each other has one of these. A place belongs to the future
+//! that waits, from when it joins until it leaves, whether it is *taken* meanwhile or not: to take
+//! the first is to tell it that its turn has come, and what it was waiting for is its own from that
+//! moment. A future that is dropped leaves, and hands on what it was given.
+//!
+//! The places of all queues of a thread lie in one table, so that whoever explains a hang can walk
+//! them without a pointer into what users own. A queue has a *line* in the table from the first time
+//! that somebody waits, or that it is given a name: what it is, where it was made, who took what is
+//! waited for.
+
+use std::{
+    borrow::Cow,
+    cell::{Cell, OnceCell, RefCell},
+    panic::Location,
+    ptr::NonNull,
+    rc::Rc,
+    task::Context,
+};
+
+use crate::{
+    facade::local,
+    home::{Who, looked},
+    slab::Slab,
+    wakee::{Target, Wakee, renew},
+};
+
+/// A doubly linked list through the table: joining, leaving and taking the first are O(1).
+///
+/// Nothing is woken, cloned or dropped while the table is borrowed.
+pub(crate) struct WaitQueue {
+    kind: Kind,
+    made_at: &'static Location<'static>,
+    first: Cell<u32>,
+    last: Cell<u32>,
+    /// How many are in the list, to be read without a borrow.
+    len: Cell<u32>,
+    /// Its line in the table, or `NONE`.
+    line: Cell<u32>,
+    table: OnceCell<Rc<RefCell<Table>>>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Waiter,
+    Mutex,
+    Semaphore,
+    /// Room in a channel.
+    Room,
+    /// A message from a channel.
+    Message,
+    /// The message of a oneshot, or its end.
+    Oneshot,
+    /// The end of a task that several await.
+    Task,
+    /// A turn in a set with a limit.
+    Turn,
+}
+
+struct Table {
+    nodes: Slab<Node>,
+    lines: Slab<Line>,
+    /// The number of the next line.
+    numbers: u64,
+}
+
+struct Node {
+    wakee: Option<Wakee>,
+    /// How many of what is waited for.
+    wants: usize,
+    /// Out of the list: the turn of whoever has this place has come.
+    taken: bool,
+    before: u32,
+    after: u32,
+    line: u32,
+    /// When it joined, by the loop's last look at the clock.
+    since: u64,
+    /// Where the wait is written.
+    at: &'static Location<'static>,
+}
+
+/// A queue, as the table knows it.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) kind: Kind,
+    /// Counts the lines of the thread.
+    pub(crate) number: u64,
+    pub(crate) made_at: &'static Location<'static>,
+    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) takers: Option<Takers>,
+}
+
+/// Who took what is waited for, and has not given it back.
+pub(crate) type Takers = Rc<RefCell<Vec<Who>>>;
+
+/// Somebody who stands in a queue.
+pub(crate) struct Waiting {
+    /// The task that goes on at its turn, if that is known.
+    pub(crate) task: Option<NonNull<Target>>,
+    pub(crate) line: u32,
+    pub(crate) wants: usize,
+    pub(crate) since: u64,
+    pub(crate) at: &'static Location<'static>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// A place in a queue: to be left, once.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// Its number in the table of the thread, for as long as it is not left.
+    #[inline]
+    pub(crate) fn number(place: &Option<Place>) -> u32 {
+        place.as_ref().map_or(NONE, |place| place.0)
+    }
+}
+
+local! {
+    lazy static TABLE: Rc<RefCell<Table>> = Rc::new(RefCell::new(Table::new()));
+}
+
+impl WaitQueue {
+    pub(crate) const fn new(kind: Kind, made_at: &'static Location<'static>) -> WaitQueue {
+        WaitQueue {
+            kind,
+            made_at,
+            first: Cell::new(NONE),
+            last: Cell::new(NONE),
+            len: Cell::new(0),
+            line: Cell::new(NONE),
+            table: OnceCell::new(),
+        }
+    }
+
+    /// How many wait.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len.get() as usize
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.get() == 0
+    }
+
+    /// Joins at the end, or keeps the place and sees to it that the waker is up to date. True if
+    /// the place has been taken.
+    ///
+    /// May run foreign code, which may have changed what is waited for: the caller looks again.
+    pub(crate) fn join(
+        &self,
+        place: &mut Option<Place>,
+        wants: usize,
+        at: &'static Location<'static>,
+        cx: &Context<'_>,
+    ) -> bool {
+        if let Some(Place(index)) = *place {
+            let mut table = self.table().borrow_mut();
+            let node = table.node(index);
+            if node.taken || node.wakee.as_ref().is_some_and(|wakee| wakee.is(cx)) {
+                return node.taken;
+            }
+        }
+        let mut wakee = None;
+        renew(&mut wakee, cx);
+        let index = match place {
+            Some(Place(index)) => {
+                let mut table = self.table().borrow_mut();
+                let node = table.node(*index);
+                if !node.taken {
+                    std::mem::swap(&mut node.wakee, &mut wakee);
+                }
+                *index
+            }
+            None => {
+                let index = self.push(wakee.take(), wants, at);
+                *place = Some(Place(index));
+                index
+            }
+        };
+        // What was there before, or what came too late: it may be foreign, and take the place.
+        drop(wakee);
+        self.table().borrow_mut().node(index).taken
+    }
+
+    /// Joins at the end for somebody else, who is to be woken when the turn has come.
+    pub(crate) fn enter(&self, wakee: Wakee) -> Place {
+        Place(self.push(Some(wakee), 0, self.made_at))
+    }
+
+    /// Gives the place up; true if it had been taken.
+    #[must_use = "what a taken place was given must be handed on"]
+    pub(crate) fn leave(&self, Place(index): Place) -> bool {
+        let mut table = self.table().borrow_mut();
+        let taken = table.node(index).taken;
+        if !taken {
+            self.unlink(&mut table, index);
+        }
+        let wakee = table.node(index).wakee.take();
+        table.nodes.vacate(index);
+        drop(table);
+        drop(wakee);
+        taken
+    }
+
+    /// How many the first one wants; `None` if nobody waits.
+    pub(crate) fn first_wants(&self) -> Option<usize> {
+        let first = self.first.get();
+        (first != NONE).then(|| self.table().borrow_mut().node(first).wants)
+    }
+
+    /// Takes the first one, for the caller to wake.
+    pub(crate) fn take_first(&self) -> Option<Wakee> {
+        let first = self.first.get();
+        if first == NONE {
+            return None;
+        }
+        let mut table = self.table().borrow_mut();
+        self.unlink(&mut table, first);
+        let node = table.node(first);
+        node.taken = true;
+        node.wakee.take()
+    }
+
+    /// Takes everybody, in order, for the caller to wake.
+    pub(crate) fn take_all(&self) -> Vec<Wakee> {
+        let mut all = Vec::with_capacity(self.len());
+        all.extend(std::iter::from_fn(|| self.take_first()));
+        all
+    }
+
+    /// Names it, for reports.
+    pub(crate) fn set_name(&self, name: Cow<'static, str>) {
+        self.with_line(|line| line.name = Some(name));
+    }
+
+    /// Tells reports where to read who took what is waited for.
+    pub(crate) fn set_takers(&self, takers: Takers) {
+        self.with_line(|line| line.takers = Some(takers));
+    }
+
+    fn table(&self) -> &RefCell<Table> {
+        // Once the thread is ending and its table is gone, a queue has one for itself.
+        self.table.get_or_init(|| {
+            TABLE.try_with(Rc::clone).unwrap_or_else(|_| Rc::new(RefCell::new(Table::new())))
+        })
+    }
+
+    /// The line of the queue, made when it is first asked for.
+    fn line(&self, table: &mut Table) -> u32 {
+        if self.line.get() == NONE {
+            let (kind, made_at, number) = (self.kind, self.made_at, table.numbers);
+            table.numbers += 1;
+            let line = Line { kind, number, made_at, name: None, takers: None };
+            self.line.set(table.lines.insert(line));
+        }
+        self.line.get()
+    }
+
+    fn with_line(&self, f: impl FnOnce(&mut Line)) {
+        let mut table = self.table().borrow_mut();
+        let line = self.line(&mut table);
+        f(table.lines.get_mut(line).expect("a line stays as long as its queue"));
+    }
+
+    fn push(&self, wakee: Option<Wakee>, wants: usize, at: &'static Location<'static>) -> u32 {
+        let mut table = self.table().borrow_mut();
+        let (line, before) = (self.line(&mut table), self.last.get());
+        let since = looked();
+        let node = Node { wakee, wants, taken: false, before, after: NONE, line, since, at };
+        let index = table.nodes.insert(node);
+        match before {
+            NONE => self.first.set(index),
+            before => table.node(before).after = index,
+        }
+        self.last.set(index);
+        self.len.set(self.len.get() + 1);
+        index
+    }
+
+    fn unlink(&self, table: &mut Table, index: u32) {
+        let &mut Node { before, after, .. } = table.node(index);
+        match before {
+            NONE => self.first.set(after),
+            before => table.node(before).after = after,
+        }
+        match after {
+            NONE => self.last.set(before),
+            after => table.node(after).before = before,
+        }
+        self.len.set(self.len.get() - 1);
+    }
+}
+
+impl Drop for WaitQueue {
+    fn drop(&mut self) {
+        if self.line.get() != NONE {
+            self.with_line(|line| (line.name, line.takers) = (None, None));
+            self.table().borrow_mut().lines.vacate(self.line.get());
+        }
+    }
+}
+
+impl Table {
+    const fn new() -> Table {
+        Table { nodes: Slab::new(), lines: Slab::new(), numbers: 1 }
+    }
+
+    #[inline]
+    fn node(&mut self, index: u32) -> &mut Node {
+        self.nodes.get_mut(index).expect("a place is valid until it is left")
+    }
+}
+
+impl Node {
+    fn waiting(&self) -> Option<Waiting> {
+        let &Node { line, wants, since, at, .. } = self;
+        let task = self.wakee.as_ref()?.behind();
+        Some(Waiting { task, line, wants, since, at })
+    }
+}
+
+/// Everybody on this thread who waits in a queue, in no particular order. Runs no user code.
+pub(crate) fn all_waiting() -> Vec<Waiting> {
+    TABLE.with(|table| {
+        let mut table = table.borrow_mut();
+        table.nodes.iter_mut().filter_map(|(_, node)| node.waiting()).collect()
+    })
+}
+
+/// Who has this place, if anybody waits there.
+pub(crate) fn waiting_at(place: u32) -> Option<Waiting> {
+    TABLE.with(|table| table.borrow_mut().nodes.get_mut(place).and_then(|node| node.waiting()))
+}
+
+/// The line with this number of somebody who waits.
+pub(crate) fn line(index: u32) -> Option<Line> {
+    TABLE.with(|table| table.borrow_mut().lines.get_mut(index).cloned())
+}
