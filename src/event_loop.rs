@@ -429,6 +429,7 @@ impl Loop {
         }
         DRIVING.with(|driving| driving.set(true));
         core.tasks.home.bell.busy();
+        core.tasks.home.blocks.open();
         // SAFETY: `self` keeps the loop; the guard is dropped before the driving call returns.
         let entered = unsafe { Entered::new(self.core.cast()) };
         Driven { core, _entered: entered }
@@ -537,6 +538,7 @@ impl Drop for Driven<'_> {
     fn drop(&mut self) {
         let _end = OnDrop(|| DRIVING.with(|driving| driving.set(false)));
         self.core.rest();
+        self.core.tasks.home.blocks.close();
     }
 }
 

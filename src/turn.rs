@@ -228,7 +228,7 @@ impl Core {
     }
 
     /// Polls what is ready, and what becomes ready meanwhile, until `task`, which is `MAIN`, has
-    /// ended (then true) or nothing is ready (then false).
+    /// ended (then true) or nothing is ready (then false, and the memory of a burst is given back).
     ///
     /// # Safety
     /// The loop is entered, and the caller keeps it.
@@ -248,7 +248,9 @@ impl Core {
                 return true;
             }
             self.look();
-            if self.tasks.ready.is_empty() {
+            if !self.tasks.ready.is_empty() {
+                self.tasks.home.blocks.trim_busy();
+            } else if !self.tasks.home.blocks.trim() {
                 return false;
             }
             self.judge();

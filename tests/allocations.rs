@@ -17,17 +17,21 @@ struct Counting;
 thread_local! {
     /// Per thread, so that tests do not count each other's.
     static COUNT: Cell<usize> = const { Cell::new(0) };
+    /// Blocks that were asked for and not given back.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
 // SAFETY: everything is the system allocator's; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get() + 1));
         // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get() - 1));
         // SAFETY: likewise.
         unsafe { System.dealloc(at, layout) }
     }
@@ -47,6 +51,14 @@ fn allocations(f: impl FnOnce()) -> usize {
     f();
     COUNT.get() - before
 }
+
+/// How much of the memory of `tasks` an optimised build asks for anew, if as many have just ended.
+fn anew(tasks: usize) -> usize {
+    if cfg!(debug_assertions) { tasks } else { 0 }
+}
+
+/// How many blocks of ended tasks a loop that has nothing to do may keep.
+const KEPT: isize = 1024;
 
 /// How many allocations a future makes in a loop that has seen much already.
 fn allocations_of<F: Future>(make: impl Fn() -> F) -> usize {
@@ -81,7 +93,13 @@ fn a_task_is_one_allocation() {
         }
     };
     let (some, more) = (allocations_of(spawn_many(100)), allocations_of(spawn_many(1100)));
-    assert_eq!((some, more - some), (100, 1000));
+    assert_eq!((some, more - some), (anew(100), anew(1000)));
+    // The first ones, of which none has ended.
+    let l = Loop::new();
+    let first = |count: usize| allocations(|| (0..count).for_each(|_| drop(l.spawn(async {}))));
+    // The table of all tasks doubles now and then.
+    first(1000);
+    assert!((5000..5010).contains(&first(5000)));
 }
 
 #[test]
@@ -91,7 +109,7 @@ fn awaiting_a_task_allocates_nothing() {
             spawn(yield_now()).await.expect("a pause does not fail");
         }
     };
-    assert_eq!(allocations_of(join), 100);
+    assert_eq!(allocations_of(join), anew(100));
 }
 
 #[test]
@@ -156,8 +174,10 @@ fn a_set_asks_for_memory_per_task_and_joins_for_none() {
         // The board, a chunk of nodes each time their number doubles, likewise for the handles.
         let made = allocations(|| round(&mut set));
         // An optimised build takes the memory that those before have left.
-        let tasks = if cfg!(debug_assertions) { 1000 } else { 0 };
-        assert!((tasks..tasks + 30).contains(&made), "{made} allocations for 1000 members");
+        assert!(
+            (anew(1000)..anew(1000) + 30).contains(&made),
+            "{made} allocations for 1000 members"
+        );
         sleep(Duration::from_secs(1)).await;
         let before = COUNT.get();
         for n in 0..1000 {
@@ -166,4 +186,92 @@ fn a_set_asks_for_memory_per_task_and_joins_for_none() {
         // The handles close ranks now and then.
         assert!(COUNT.get() - before <= 4, "{} allocations to join", COUNT.get() - before);
     });
+}
+
+/// A burst of tasks that end, all joined before the loop does anything else. What is kept of it.
+async fn burst(tasks: usize) -> isize {
+    let before = LIVE.get();
+    let mut set = TaskSet::new();
+    for n in 0..tasks {
+        set.spawn(async move { n });
+    }
+    yield_now().await;
+    for n in 0..tasks {
+        assert_eq!(set.join_next().await.expect("a member").expect("it ended"), n);
+    }
+    drop(set);
+    LIVE.get() - before
+}
+
+#[test]
+fn the_memory_of_a_burst_is_kept_while_the_loop_runs_and_goes_when_it_has_nothing_to_do() {
+    const TASKS: usize = 10_000;
+    let l = Loop::builder().virtual_time().build();
+    l.block_on(async {
+        sleep(Duration::from_secs(1)).await;
+        let (before, began) = (LIVE.get(), boucle::now());
+        let kept = burst(TASKS).await;
+        let least = TASKS - anew(TASKS);
+        assert!((least as isize..least as isize + 20).contains(&kept), "{kept} blocks");
+        // An instant later, and no more than that: to give memory back takes no virtual time.
+        sleep(Duration::from_nanos(1)).await;
+        assert_eq!(boucle::now() - began, Duration::from_nanos(1));
+        let left = LIVE.get() - before;
+        assert!(left < KEPT + 20, "{left} blocks");
+        // The next burst does not find what the first one has left.
+        assert!(burst(TASKS).await <= kept);
+    });
+}
+
+#[test]
+fn a_loop_that_is_never_idle_gives_the_memory_of_a_burst_back_slowly() {
+    const TASKS: usize = 5000;
+    let l = Loop::new();
+    l.block_on(async {
+        let before = LIVE.get();
+        let kept = burst(TASKS).await;
+        for _ in 0..64 * 10 {
+            yield_now().await;
+        }
+        // Eight at each of ten looks.
+        let (left, given) = (LIVE.get() - before, if cfg!(debug_assertions) { 0 } else { 80 });
+        assert!((kept - left - given).abs() <= 20, "{kept} blocks, then {left}");
+        for _ in 0..64 * TASKS / 8 {
+            yield_now().await;
+        }
+        let left = LIVE.get() - before;
+        assert!(left < KEPT + 20, "{left} blocks");
+    });
+}
+
+#[test]
+fn a_loop_that_nobody_runs_keeps_little() {
+    const TASKS: usize = 10_000;
+    let l = Loop::new();
+    let before = LIVE.get();
+    let few = |call: &str| {
+        let left = LIVE.get() - before;
+        assert!(left < KEPT + 20, "{call}: {left} blocks");
+    };
+    drop(l.spawn(burst(TASKS)));
+    l.run_until_stalled();
+    few("run_until_stalled");
+    drop(l.spawn(burst(TASKS)));
+    while l.step() {}
+    few("step");
+    drop(l.spawn(burst(TASKS)));
+    l.run();
+    few("run");
+    l.block_on(async {
+        drop(spawn(std::future::pending::<()>()));
+        burst(TASKS).await
+    });
+    few("block_on");
+    // Tasks that ended in a run, and whose handles are dropped outside one.
+    let handles: Vec<_> = (0..TASKS).map(|_| l.spawn(async {})).collect();
+    l.run_until_stalled();
+    drop(handles);
+    few("drop");
+    drop(l);
+    assert!(LIVE.get() <= before, "{} blocks", LIVE.get() - before);
 }

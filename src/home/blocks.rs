@@ -1,8 +1,17 @@
 //! The memory of tasks that have ended, kept for those to come.
 //!
 //! The allocator is the greatest cost of a task that does little. A loop that spawns again what it
-//! has just let go gets the same block back, for a few instructions. Only home takes and gives; at
-//! most [`MOST`] blocks are kept, and all go with the loop.
+//! has just let go gets the same block back, for a few instructions. Only home takes and gives.
+//!
+//! | the loop | blocks kept |
+//! |---|---|
+//! | runs | every one that is given; the surplus over [`MOST`] goes slowly, [`Blocks::trim`] |
+//! | has nothing ready | the surplus goes, in batches, before the loop parks |
+//! | is not driven | at most [`MOST`] |
+//! | is gone | none |
+//!
+//! So a burst that drains does not wait for the allocator, whose work is done when there is no
+//! other; and a loop that sleeps, or that nobody runs, holds no more than [`MOST`].
 //!
 //! Builds with debug assertions, and so the sanitizers, use the allocator alone: they are to see
 //! every block come and go.
@@ -16,6 +25,8 @@ use crate::facade::{alloc, dealloc};
 pub(crate) struct Blocks {
     free: [Cell<*mut Free>; CLASSES],
     len: Cell<usize>,
+    /// With so many, no further one is kept.
+    most: Cell<usize>,
 }
 
 /// What is written into a free block.
@@ -25,6 +36,14 @@ struct Free {
 
 const CLASSES: usize = 32;
 const MOST: usize = 1024;
+
+/// How many blocks an idle loop gives back between two looks at its letters and timers: some tens
+/// of microseconds.
+const BATCH: usize = 1024;
+
+/// How many a busy loop gives back at each look: an eighth of the polls since the last.
+const FEW: usize = 8;
+
 const KEPT: bool = cfg!(not(any(debug_assertions, loom)));
 
 /// The class of a layout, if blocks like that are kept.
@@ -45,7 +64,11 @@ const fn layout_of(class: usize) -> Layout {
 
 impl Blocks {
     pub(crate) const fn new() -> Blocks {
-        Blocks { free: [const { Cell::new(ptr::null_mut()) }; CLASSES], len: Cell::new(0) }
+        Blocks {
+            free: [const { Cell::new(ptr::null_mut()) }; CLASSES],
+            len: Cell::new(0),
+            most: Cell::new(MOST),
+        }
     }
 
     /// A block for this layout, which is not of size zero; null if there is no memory.
@@ -73,7 +96,7 @@ impl Blocks {
     #[inline]
     pub(crate) unsafe fn give(&self, block: *mut u8, layout: Layout) {
         match class(layout) {
-            Some(class) if self.len.get() < MOST => {
+            Some(class) if self.len.get() < self.most.get() => {
                 let block = block.cast::<Free>();
                 // SAFETY: the block is the caller's, aligned to 8 and of 24 bytes at least.
                 unsafe { block.write(Free { next: self.free[class].get() }) };
@@ -95,24 +118,113 @@ impl Blocks {
         // SAFETY: it was allocated with this layout by `take`.
         unsafe { dealloc(block, layout) };
     }
+
+    /// The loop runs: from now on every block is kept.
+    pub(crate) fn open(&self) {
+        self.most.set(usize::MAX);
+    }
+
+    /// The loop does not run any more: the surplus goes now, and none is kept until it runs again.
+    pub(crate) fn close(&self) {
+        self.most.set(MOST);
+        self.shed(usize::MAX, MOST);
+    }
+
+    /// Gives some of the surplus back, since the loop has nothing else to do; false if there is
+    /// none.
+    #[inline]
+    pub(crate) fn trim(&self) -> bool {
+        let surplus = self.len.get() > MOST;
+        if surplus {
+            self.shed(BATCH, MOST);
+        }
+        surplus
+    }
+
+    /// As [`Blocks::trim`], of a loop that is busy: it might never be idle.
+    #[inline]
+    pub(crate) fn trim_busy(&self) {
+        if self.len.get() > MOST {
+            self.shed(FEW, MOST);
+        }
+    }
+
+    /// Gives `count` blocks to the allocator, large ones first, but leaves `keep`.
+    #[inline(never)]
+    fn shed(&self, count: usize, keep: usize) {
+        let mut left = count.min(self.len.get().saturating_sub(keep));
+        for (class, free) in self.free.iter().enumerate().rev() {
+            while left > 0 && !free.get().is_null() {
+                let block = free.get();
+                left -= 1;
+                self.len.set(self.len.get() - 1);
+                // SAFETY: blocks in the list are ours, and of this class.
+                unsafe {
+                    free.set((*block).next);
+                    dealloc(block.cast(), layout_of(class));
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        for (class, free) in self.free.iter().enumerate() {
-            if self.len.get() == 0 {
-                return;
-            }
-            let mut block = free.get();
-            while !block.is_null() {
-                // SAFETY: blocks in the list are ours.
-                unsafe {
-                    let next = (*block).next;
-                    dealloc(block.cast(), layout_of(class));
-                    self.len.set(self.len.get() - 1);
-                    block = next;
-                }
-            }
+        self.shed(usize::MAX, 0);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Takes and gives as many blocks of each of two sizes.
+    fn burst(blocks: &Blocks, count: usize) {
+        let layouts = [24, 120].map(|size| Layout::from_size_align(size, 8).unwrap());
+        let taken: Vec<_> =
+            layouts.iter().flat_map(|&of| (0..count).map(move |_| (blocks.take(of), of))).collect();
+        for (block, layout) in taken {
+            assert!(!block.is_null());
+            // SAFETY: it was taken with this layout, and nobody uses it.
+            unsafe { blocks.give(block, layout) };
         }
+    }
+
+    /// Without debug assertions.
+    fn kept(len: usize) -> usize {
+        if KEPT { len } else { 0 }
+    }
+
+    #[test]
+    fn the_surplus_goes_in_batches_until_there_is_none() {
+        let blocks = Blocks::new();
+        blocks.open();
+        burst(&blocks, 2500);
+        assert_eq!(blocks.len.get(), kept(5000));
+        blocks.trim_busy();
+        assert_eq!(blocks.len.get(), kept(5000 - FEW));
+        assert_eq!(blocks.free[7].get().is_null(), !KEPT);
+        let trims = (0..100).take_while(|_| blocks.trim()).count();
+        assert_eq!((blocks.len.get(), trims), (kept(MOST), kept((5000 - MOST).div_ceil(BATCH))));
+        assert!(!blocks.trim());
+        blocks.trim_busy();
+        assert_eq!(blocks.len.get(), kept(MOST));
+        // Large ones went first.
+        assert!(blocks.free[7].get().is_null());
+        assert_eq!(blocks.free[1].get().is_null(), !KEPT);
+    }
+
+    #[test]
+    fn a_loop_that_does_not_run_keeps_little() {
+        let blocks = Blocks::new();
+        burst(&blocks, 2500);
+        assert_eq!(blocks.len.get(), kept(MOST));
+        blocks.open();
+        burst(&blocks, 2500);
+        assert_eq!(blocks.len.get(), kept(5000));
+        blocks.close();
+        assert_eq!(blocks.len.get(), kept(MOST));
+        burst(&blocks, 2500);
+        assert_eq!(blocks.len.get(), kept(MOST));
     }
 }
