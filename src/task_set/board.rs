@@ -33,7 +33,7 @@ struct Node {
     board: *const Board,
     /// Its number on the board.
     index: u32,
-    /// Where the member is in the row.
+    /// The number that the member has in the row.
     place: Cell<u32>,
     /// The next in the list, or the next vacant one.
     next: Cell<*const Node>,
@@ -86,8 +86,8 @@ impl Board {
         })
     }
 
-    /// Takes a node for the member at this place: its number, and somebody who, when woken, writes
-    /// it down.
+    /// Takes a node for the member with this number in the row: the node's own number, and somebody
+    /// who, when woken, writes the member down.
     #[inline]
     pub(super) fn wakee(self: &Rc<Self>, place: u32, turn: Turn) -> (u32, Wakee) {
         if self.vacant.get().is_null() {
@@ -125,7 +125,7 @@ impl Board {
         chunks.push(chunk);
     }
 
-    /// The member of this node is at another place now.
+    /// The member of this node has another number in the row now.
     pub(super) fn moved(&self, index: u32, place: u32) {
         let (chunk, at) = place_of(index);
         self.chunks.borrow()[chunk][at].place.set(place);

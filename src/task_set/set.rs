@@ -216,10 +216,15 @@ impl<T> TaskSet<T> {
     #[inline]
     #[track_caller]
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
+        Some(self.next_ended()?.into_result())
+    }
+
+    /// Takes out the next member that has ended.
+    #[inline]
+    fn next_ended(&mut self) -> Option<JoinHandle<T>> {
         let board = self.board.as_ref()?;
         let place = board.pop()?;
-        let handle = self.tasks.remove(place, |node, place| board.moved(node, place))?;
-        Some(handle.into_result())
+        self.tasks.remove(place, |node, place| board.moved(node, place))
     }
 
     /// How many members there are, ended or not.
@@ -360,12 +365,11 @@ impl<T> IntoIterator for TaskSet<T> {
     /// The handles, in the order in which they came. Nothing is cancelled; members that queue
     /// start now, since the limit ends with the set.
     fn into_iter(mut self) -> Self::IntoIter {
-        let mut tasks = Vec::with_capacity(self.len());
-        tasks.extend(self.tasks.take());
+        let tasks = self.tasks.take();
         if let Some(gate) = &self.gate {
             gate.open();
         }
-        tasks.into_iter()
+        tasks
     }
 }
 
@@ -457,8 +461,8 @@ impl<T> Future for JoinNext<'_, T> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(result) = this.set.try_join_next() {
-            return Poll::Ready(Some(result));
+        if let Some(handle) = this.set.next_ended() {
+            return Poll::Ready(Some(handle.into_result()));
         }
         this.wait(cx)
     }
