@@ -457,7 +457,7 @@ unsafe fn deliver(anchor: NonNull<Anchor>) {
 
 /// # Safety
 /// As `AnchorVTable::dealloc`.
-unsafe fn free(anchor: NonNull<Anchor>) {
+unsafe fn free(anchor: NonNull<Anchor>, _: Option<&Home>) {
     let block = anchor.cast::<Block>();
     // SAFETY: nobody refers to the block or its slots any more. `parent` and `foreign` were taken
     // when the nest let go, so no user code runs.

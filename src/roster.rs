@@ -40,22 +40,23 @@ impl<T> Roster<T> {
         (self.entries.len() - 1) as u32
     }
 
+    /// True if nobody is left: then [`Roster::rest`].
     #[inline]
-    pub(crate) fn remove(&mut self, index: u32) {
+    #[must_use]
+    pub(crate) fn remove(&mut self, index: u32) -> bool {
         self.len -= 1;
-        if self.len == 0 && self.entries.len() > 1024 {
-            return self.burst_over();
-        }
         self.entries[index as usize] = ptr::without_provenance_mut((self.vacant as usize) << 1 | 1);
         self.vacant = index;
+        self.len == 0
     }
 
     /// Gives the memory of a burst back, now that nobody is there.
-    #[cold]
-    #[inline(never)]
-    fn burst_over(&mut self) {
-        self.entries = Vec::new();
-        self.vacant = NONE;
+    pub(crate) fn rest(&mut self) {
+        debug_assert!(self.len == 0);
+        if self.entries.len() > 1024 {
+            self.entries = Vec::new();
+            self.vacant = NONE;
+        }
     }
 
     /// How many indices have ever been given out: the bound for [`Roster::get`].
@@ -79,12 +80,26 @@ mod tests {
         let [a, b, c] = values.each_mut().map(NonNull::from);
         let mut roster = Roster::new();
         assert_eq!((roster.insert(a), roster.insert(b)), (0, 1));
-        roster.remove(0);
+        assert!(!roster.remove(0));
         assert_eq!((roster.get(0), roster.get(1), roster.get(2)), (None, Some(b), None));
         assert_eq!(roster.insert(c), 0);
         assert_eq!((roster.get(0), roster.span()), (Some(c), 2));
-        roster.remove(1);
-        roster.remove(0);
+        assert!(!roster.remove(1) && roster.remove(0));
+        roster.rest();
         assert_eq!((roster.insert(a), roster.insert(b), roster.span()), (0, 1, 2));
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_goes_with_the_last() {
+        let mut value = 1_u32;
+        let entry = NonNull::from(&mut value);
+        let mut roster = Roster::new();
+        for index in 0..2000 {
+            assert_eq!(roster.insert(entry), index);
+        }
+        let last: Vec<_> = (0..2000).filter(|&index| roster.remove(index)).collect();
+        assert_eq!(last, [1999]);
+        roster.rest();
+        assert_eq!((roster.span(), roster.entries.capacity(), roster.insert(entry)), (0, 0, 0));
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{Home, HomeRef, Letter, here};
 use crate::{
+    roster::Roster,
     wakee::TargetVTable,
     word::{Peeked, Sent, Word, too_many},
 };
@@ -52,8 +53,9 @@ pub(crate) struct AnchorVTable {
     pub(crate) deliver: unsafe fn(NonNull<Anchor>),
     /// Nobody is left who could wake the owner, who waits. Home's thread only; runs no user code.
     pub(crate) forsaken: unsafe fn(NonNull<Anchor>),
-    /// Gives the memory back. Any thread; runs no user code.
-    pub(crate) dealloc: unsafe fn(NonNull<Anchor>),
+    /// Gives the memory back. Runs no user code. Home passes itself; without, this may be any
+    /// thread, and the loop is gone or there was none.
+    pub(crate) dealloc: unsafe fn(NonNull<Anchor>, Option<&Home>),
 }
 
 impl Anchor {
@@ -180,9 +182,24 @@ impl Anchor {
         // SAFETY: it is alive until now, and so is its home, by [outlives].
         unsafe {
             let this = anchor.as_ref();
-            let slot = this.slot;
-            this.home.as_ref().with_roster(|roster| roster.remove(slot));
-            ((*this.vtable).dealloc)(anchor);
+            let (slot, home) = (this.slot, this.home.as_ref());
+            if home.with_roster(|roster| roster.remove(slot)) {
+                return Anchor::free_last(anchor);
+            }
+            ((*this.vtable).dealloc)(anchor, Some(home));
+        }
+    }
+
+    /// # Safety
+    /// As [`Anchor::free`]; it has left the roster, as the last.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_last(anchor: NonNull<Anchor>) {
+        // SAFETY: as above.
+        unsafe {
+            let home = anchor.as_ref().home.as_ref();
+            home.with_roster(Roster::rest);
+            ((*anchor.as_ref().vtable).dealloc)(anchor, Some(home));
         }
     }
 
@@ -346,7 +363,7 @@ impl Anchor {
         // never had a home has a dangling one.
         unsafe {
             let home = (*anchor.as_ptr()).home;
-            ((*(*anchor.as_ptr()).vtable).dealloc)(anchor);
+            ((*(*anchor.as_ptr()).vtable).dealloc)(anchor, None);
             if home != NonNull::dangling() {
                 Home::release(home);
             }

@@ -282,22 +282,42 @@ unsafe fn drop_output<F: Future, X>(header: NonNull<Header>) {
 
 /// # Safety
 /// As `AnchorVTable::dealloc`; the content is gone.
-unsafe fn free<F: Future, X>(anchor: NonNull<Anchor>) {
+unsafe fn free<F: Future, X>(anchor: NonNull<Anchor>, home: Option<&Home>) {
     let header = anchor.cast::<Header>();
-    // SAFETY: nobody refers to the task any more; it was allocated with this layout. Unless it is
-    // an orphan, this is its home's thread: names and blocks are home's. A task that outlives its
-    // loop leaves its name there.
+    // SAFETY: nobody refers to the task any more; it was allocated with this layout. At home, names
+    // and blocks are home's. A task that outlives its loop leaves its name there.
     unsafe {
-        let task = header.as_ref();
-        let home = (!task.anchor.word.is_orphan()).then_some(task.anchor.home);
-        if let Some(home) = home.filter(|_| task.is(NAMED)) {
-            home.cast::<Tasks>().as_ref().forget_name(task);
-        }
+        let home = match home {
+            Some(home) if header.as_ref().is(NAMED) => return free_named::<F, X>(header, home),
+            home => home,
+        };
+        vacate::<F, X>(header, home);
+    }
+}
+
+/// # Safety
+/// As [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_named<F: Future, X>(header: NonNull<Header>, home: &Home) {
+    // SAFETY: [prefix]; the caller says the rest.
+    unsafe {
+        home.this().cast::<Tasks>().as_ref().forget_name(header.as_ref());
+        vacate::<F, X>(header, Some(home));
+    }
+}
+
+/// # Safety
+/// As [`free`].
+#[inline(always)]
+unsafe fn vacate<F: Future, X>(header: NonNull<Header>, home: Option<&Home>) {
+    // SAFETY: the caller says so.
+    unsafe {
         ptr::drop_in_place(header.as_ptr());
         ptr::drop_in_place(&raw mut (*header.cast::<Cell<F, X>>().as_ptr()).extra);
         let (block, layout) = (header.as_ptr().cast(), Layout::new::<Cell<F, X>>());
         match home {
-            Some(home) => home.as_ref().blocks.give(block, layout),
+            Some(home) => home.blocks.give(block, layout),
             None => Blocks::lose(block, layout),
         }
     }

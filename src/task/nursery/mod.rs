@@ -410,7 +410,7 @@ impl Nursery {
 
 /// # Safety
 /// As `AnchorVTable::dealloc`, of a nursery.
-unsafe fn free(anchor: NonNull<Anchor>) {
+unsafe fn free(anchor: NonNull<Anchor>, _: Option<&Home>) {
     let nursery = anchor.cast::<Nursery>();
     // SAFETY: nobody refers to the nursery any more; it was released, so no user code runs.
     unsafe {
