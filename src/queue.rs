@@ -92,8 +92,8 @@ pub(crate) struct Line {
     pub(crate) takers: Option<Takers>,
 }
 
-/// Who took what is waited for, and has not given it back.
-pub(crate) type Takers = Rc<RefCell<Vec<Who>>>;
+/// Who took what is waited for, and has not given it back; each with a number.
+pub(crate) type Takers = Rc<RefCell<Vec<(u32, Who)>>>;
 
 /// Somebody who stands in a queue.
 pub(crate) struct Waiting {

@@ -30,7 +30,7 @@ impl<T: Clone> JoinHandle<T> {
     #[track_caller]
     pub fn shared(self) -> Shared<T> {
         let queue = WaitQueue::new(Kind::Task, Location::caller());
-        queue.set_takers(Rc::new(RefCell::new(vec![self.who()])));
+        queue.set_takers(Rc::new(RefCell::new(vec![(0, self.who())])));
         let task = Task {
             handle: RefCell::new(self),
             result: OnceCell::new(),

@@ -31,6 +31,10 @@ pub(crate) struct Core {
     watch: RefCell<Watcher>,
     /// The watch was told that the loop is idle, and nothing has come since.
     worried: Cell<bool>,
+    /// How often the watch has said something.
+    told: Cell<u32>,
+    /// Counts looks of a busy loop without timers.
+    looks: Cell<u32>,
     /// Why the loop cannot be driven on, to be told by whoever drives it.
     verdict: Cell<Option<Verdict>>,
     condemned: Cell<bool>,
@@ -113,6 +117,8 @@ impl Core {
             clock,
             watch: RefCell::new(watch),
             worried: Cell::new(false),
+            told: Cell::new(0),
+            looks: Cell::new(0),
             verdict: Cell::new(None),
             condemned: Cell::new(false),
             #[cfg(loom)]
@@ -223,7 +229,11 @@ impl Core {
                 wakee.wake();
             }
         } else if !self.tasks.ready.is_empty() {
-            self.stamp();
+            // Now and then, so that a loop that is busy for long knows since when others wait.
+            self.looks.set(self.looks.get().wrapping_add(1));
+            if self.looks.get() % 16 == 0 {
+                self.stamp();
+            }
         }
     }
 
@@ -271,6 +281,13 @@ impl Core {
     /// The watch, which may be asked to drop its loop.
     fn watch(&self) -> Watcher {
         self.watch.borrow().clone()
+    }
+
+    /// How often something was said before, now that it is said again.
+    pub(crate) fn count_told(&self) -> u32 {
+        let told = self.told.get();
+        self.told.set(told.saturating_add(1));
+        told
     }
 
     pub(crate) fn is_condemned(&self) -> bool {

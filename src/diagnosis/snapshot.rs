@@ -72,6 +72,14 @@ impl Snapshot {
         Snapshot { at: core.now(), tasks: tasks.collect() }
     }
 
+    /// Tasks that wait for nothing.
+    pub(super) fn of_dead(core: &Core, dead: Vec<Seen>) -> Snapshot {
+        let tasks = dead.into_iter().map(|seen| info(seen, Vec::new(), false));
+        let mut tasks: Vec<TaskInfo> = tasks.collect();
+        tasks.sort_unstable_by_key(|task| task.id);
+        Snapshot { at: core.now(), tasks }
+    }
+
     /// The same moment, with these tasks alone.
     pub(super) fn only(&self, tasks: impl IntoIterator<Item = Id>) -> Snapshot {
         let mut ids: Vec<Id> = tasks.into_iter().collect();
@@ -195,7 +203,8 @@ fn moment(nanos: u64) -> Option<Instant> {
 fn resource_of(core: &Core, seen: &[Seen], line: u32) -> Option<Arc<Resource>> {
     let line = queue::line(line)?;
     let takers = line.takers.map(|takers| takers.borrow().clone()).unwrap_or_default();
-    let taken_by = takers.into_iter().filter(|who| who.is_of(&core.tasks.home)).map(|who| {
+    let takers = takers.into_iter().map(|(_, who)| who);
+    let taken_by = takers.filter(|who| who.is_of(&core.tasks.home)).map(|who| {
         let id = Id::from(who);
         let at = seen.binary_search_by_key(&id, |seen| seen.id);
         TaskRef { id, name: at.ok().map(|at| seen[at].name.clone()) }

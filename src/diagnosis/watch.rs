@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     guard::{catch, discard},
+    home::Who,
     queue::{self, Kind},
-    task::{Edge, Header, Id},
+    task::{Edge, Header, Id, Seen},
     turn::{Core, Watch},
 };
 
@@ -37,6 +38,9 @@ pub(crate) static VIRTUAL: Plain = Plain { stall: Some((Duration::from_secs(10),
 pub(crate) struct Plain {
     stall: Option<(Duration, Reaction)>,
 }
+
+/// How much one loop says on stderr.
+const TOLD: u32 = 16;
 
 /// How many steps a chain of waits is followed.
 const STEPS: usize = 64;
@@ -72,7 +76,12 @@ impl Settings {
                 let _ = catch(|| tell(&found)).map_err(discard);
             }
             None if reaction == Reaction::Tell => {
-                let _ = catch(|| eprintln!("boucle: {found}")).map_err(discard);
+                let line = match core.count_told() {
+                    ..TOLD => format!("boucle: {found}"),
+                    TOLD => "boucle: more was found in this loop, and is not told here".into(),
+                    _ => return,
+                };
+                let _ = catch(|| eprintln!("{line}")).map_err(discard);
             }
             None => {}
         }
@@ -81,15 +90,19 @@ impl Settings {
         }
     }
 
-    fn dead(&self, core: &Core, suspect: NonNull<Header>) {
-        if self.on_dead == Reaction::Ignore || !core.tasks.is_newly_dead(suspect) {
+    fn dead(&self, core: &Core, suspects: &[Who]) {
+        if self.on_dead == Reaction::Ignore {
             return;
         }
-        let id = core.tasks.id(suspect);
-        let snapshot = Snapshot::of(core).only([id]);
-        let task = snapshot.get(id).map(|task| task.name.clone()).unwrap_or_default();
-        let headline = format!("dead task: {task} {id} can never be woken");
-        let stalled = Stalled::new(Grade::Dead, headline, snapshot);
+        let found = suspects.iter().filter_map(|who| core.tasks.find(*who));
+        let dead = found.filter(|task| core.tasks.is_newly_dead(*task));
+        let dead: Vec<Seen> = dead.map(|task| core.tasks.see(task)).collect();
+        let headline = match &*dead {
+            [] => return,
+            [task] => format!("dead task: {} {} can never be woken", task.name, task.id),
+            tasks => format!("dead tasks: {} can never be woken", tasks.len()),
+        };
+        let stalled = Stalled::new(Grade::Dead, headline, Snapshot::of_dead(core, dead));
         self.react(core, self.on_dead, Diagnostic::Dead(stalled));
     }
 
@@ -100,10 +113,15 @@ impl Settings {
         let Some(circle) = circle_through(core, suspect) else { return };
         let mut members = circle.clone();
         members.sort_unstable();
-        if !self.told.borrow_mut().insert(members.clone()) {
+        if self.told.borrow().contains(&members) {
             return;
         }
-        let snapshot = Snapshot::of(core).only(members);
+        let snapshot = Snapshot::of(core).only(members.iter().copied());
+        if snapshot.circles().len() != 1 {
+            // One of them waits for something else too, such as the time.
+            return;
+        }
+        self.told.borrow_mut().insert(members);
         let headline = "tasks wait for each other".to_owned();
         let stalled = Stalled::new(Grade::Cycle, headline, snapshot);
         self.react(core, self.on_cycle, Diagnostic::Cycle(stalled));
@@ -122,7 +140,7 @@ fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
             }
             let takers = line.takers?;
             match **takers.borrow() {
-                [taker] => core.tasks.find(taker)?,
+                [(_, taker)] => core.tasks.find(taker)?,
                 _ => return None,
             }
         }
@@ -147,11 +165,10 @@ fn circle_through(core: &Core, start: NonNull<Header>) -> Option<Vec<Id>> {
 
 impl Watch for Settings {
     fn judge(&self, core: &Core) {
-        for who in core.tasks.take_suspects() {
-            // One by one, since telling of one may run user code, after which others are gone.
-            if let Some(suspect) = core.tasks.find(who) {
-                self.dead(core, suspect);
-            }
+        let suspects = core.tasks.take_suspects();
+        self.dead(core, &suspects);
+        for who in suspects {
+            // Found again each time: telling may run user code, after which others are gone.
             if let Some(suspect) = core.tasks.find(who) {
                 self.cycle(core, suspect);
             }

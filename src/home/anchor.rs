@@ -121,6 +121,17 @@ impl Anchor {
         }
     }
 
+    /// As [`Anchor::release`], while something else keeps the memory and the owner does not wait.
+    ///
+    /// # Safety
+    /// Likewise.
+    #[inline]
+    pub(crate) unsafe fn unhold(anchor: NonNull<Anchor>) {
+        // SAFETY: [memory].
+        let held = unsafe { &(*anchor.as_ptr()).held };
+        held.set(held.get() - 1);
+    }
+
     /// Frees the memory if nothing keeps it. Called when the last hold or the last `KEEP` flag
     /// goes, or a waker at home.
     ///
@@ -137,9 +148,18 @@ impl Anchor {
                     Anchor::settle_unkept(anchor);
                 }
             } else if flags & AWAKE == LIVE | STARTED && !this.is_counted() {
-                ((*this.vtable).forsaken)(anchor);
+                Anchor::forsake(anchor);
             }
         }
+    }
+
+    /// # Safety
+    /// As [`Anchor::settle`], of an anchor that is kept.
+    #[cold]
+    #[inline(never)]
+    unsafe fn forsake(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so.
+        unsafe { ((*(*anchor.as_ptr()).vtable).forsaken)(anchor) };
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -260,12 +280,24 @@ impl Anchor {
     pub(crate) unsafe fn uncount(anchor: NonNull<Anchor>) {
         // SAFETY: the caller says so.
         unsafe {
+            Anchor::uncount_kept(anchor);
+            Anchor::settle(anchor);
+        }
+    }
+
+    /// As [`Anchor::uncount`], while something else keeps the memory and the owner does not wait.
+    ///
+    /// # Safety
+    /// Likewise.
+    #[inline]
+    pub(crate) unsafe fn uncount_kept(anchor: NonNull<Anchor>) {
+        // SAFETY: the caller says so.
+        unsafe {
             let clones = &(*anchor.as_ptr()).clones;
             clones.set(clones.get() - 1);
             if clones.get() < -FAR {
                 Anchor::count_on(anchor, 0);
             }
-            Anchor::settle(anchor);
         }
     }
 

@@ -26,6 +26,7 @@ mod mutex;
 mod oneshot;
 mod pipe;
 mod semaphore;
+mod taken;
 mod waiter;
 
 pub use channel::{Receiver, Receiving, Sender, Sending, UnboundedSender, channel, unbounded};

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::semaphore::{Claim, Permit, Semaphore};
+use super::semaphore::{Claim, Semaphore, Sole};
 use crate::queue::Kind;
 
 /// A value for one task at a time, which may keep it while it awaits something else.
@@ -123,7 +123,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> Lock<'_, T> {
-        Lock { mutex: self, claim: Claim::new(1) }
+        Lock { mutex: self, claim: Claim::new() }
     }
 
     /// Locks it, or returns `None` if somebody has it, or has been given it.
@@ -136,8 +136,10 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        let permit = self.turn.0.try_acquire()?;
-        Some(MutexGuard { value: self.value.borrow_mut(), _permit: permit })
+        if !self.turn.0.take(1) {
+            return None;
+        }
+        Some(MutexGuard { value: self.value.borrow_mut(), _permit: Sole::new(&self.turn.0) })
     }
 
     /// The value, without locking: a `&mut` says that nobody else is there.
@@ -199,10 +201,10 @@ impl<'m, T: ?Sized> Future for Lock<'m, T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<'m, T>> {
         let mutex = self.mutex;
-        self.claim.poll(&mutex.turn.0, cx).map(|()| MutexGuard {
+        self.claim.poll(&mutex.turn.0, 1, cx).map(|()| MutexGuard {
             // A permit is the only way to the value.
             value: mutex.value.borrow_mut(),
-            _permit: Permit::new(&mutex.turn.0, 1),
+            _permit: Sole::new(&mutex.turn.0),
         })
     }
 }
@@ -210,7 +212,7 @@ impl<'m, T: ?Sized> Future for Lock<'m, T> {
 impl<T: ?Sized> Drop for Lock<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.claim.abandon(&self.mutex.turn.0);
+        self.claim.abandon(&self.mutex.turn.0, 1);
     }
 }
 
@@ -233,7 +235,7 @@ impl<T: ?Sized> fmt::Debug for Lock<'_, T> {
 pub struct MutexGuard<'m, T: ?Sized> {
     // Fields are dropped in this order: the value is let go before the next one is woken.
     value: RefMut<'m, T>,
-    _permit: Permit<'m>,
+    _permit: Sole<'m>,
 }
 
 impl<T: ?Sized> Deref for MutexGuard<'_, T> {

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    cell::{Cell, OnceCell, RefCell},
+    cell::Cell,
     fmt,
     panic::Location,
     pin::Pin,
@@ -10,10 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::taken::{Taken, Ticket};
 use crate::{
-    home::Who,
-    queue::{Kind, Place, Takers, WaitQueue},
-    task::{note_claim, who},
+    queue::{Kind, Place, WaitQueue},
+    task::note_claim,
 };
 
 /// A number of permits, given out first come, first served.
@@ -43,47 +43,6 @@ pub struct Semaphore {
     queue: WaitQueue,
 }
 
-/// Which tasks took permits, for reports: one is written here, more of them, or any once somebody
-/// waits, in a list that reports can reach.
-struct Taken {
-    one: Cell<Option<Who>>,
-    list: OnceCell<Takers>,
-}
-
-impl Taken {
-    /// Signs for the task that runs, if one does.
-    #[inline]
-    fn sign(&self) -> Option<Who> {
-        let who = who()?;
-        if self.list.get().is_none() && self.one.get().is_none() {
-            self.one.set(Some(who));
-        } else {
-            self.list().borrow_mut().push(who);
-        }
-        Some(who)
-    }
-
-    /// Strikes out who signed.
-    #[inline]
-    fn strike(&self, who: Option<Who>) {
-        match (who, self.list.get()) {
-            (None, _) => {}
-            (Some(_), None) => self.one.set(None),
-            (Some(who), Some(list)) => {
-                let mut list = list.borrow_mut();
-                if let Some(at) = list.iter().rposition(|taker| *taker == who) {
-                    list.swap_remove(at);
-                }
-            }
-        }
-    }
-
-    #[cold]
-    fn list(&self) -> &Takers {
-        self.list.get_or_init(|| Rc::new(RefCell::new(Vec::from_iter(self.one.take()))))
-    }
-}
-
 impl Semaphore {
     /// A semaphore with so many permits; zero is fine, since more may be added.
     ///
@@ -104,7 +63,7 @@ impl Semaphore {
         Semaphore {
             available: Cell::new(permits),
             total: Cell::new(permits),
-            taken: Taken { one: Cell::new(None), list: OnceCell::new() },
+            taken: Taken::new(),
             queue: WaitQueue::new(kind, at),
         }
     }
@@ -162,7 +121,7 @@ impl Semaphore {
     #[inline]
     #[track_caller]
     pub fn acquire_many(&self, n: usize) -> Acquire<'_> {
-        Acquire { semaphore: self, claim: Claim::new(n) }
+        Acquire { semaphore: self, wants: n, claim: Claim::new() }
     }
 
     /// As [`acquire`](Semaphore::acquire), for a permit that borrows nothing: to give it to a
@@ -204,7 +163,7 @@ impl Semaphore {
     /// ```
     #[track_caller]
     pub fn acquire_many_owned(self: &Rc<Self>, n: usize) -> AcquireOwned {
-        AcquireOwned { semaphore: self.clone(), claim: Claim::new(n) }
+        AcquireOwned { semaphore: self.clone(), wants: n, claim: Claim::new() }
     }
 
     /// Takes a permit, or nothing if there is none or if somebody waits.
@@ -268,7 +227,7 @@ impl Semaphore {
     }
 
     #[inline]
-    fn take(&self, n: usize) -> bool {
+    pub(super) fn take(&self, n: usize) -> bool {
         let left = self.available.get().checked_sub(n).filter(|_| self.queue.is_empty());
         left.inspect(|left| self.available.set(*left)).is_some()
     }
@@ -313,7 +272,6 @@ impl fmt::Debug for Semaphore {
 
 /// What all who wait for permits have in common.
 pub(super) struct Claim {
-    wants: usize,
     place: Option<Place>,
     /// Where the wait is written.
     at: &'static Location<'static>,
@@ -322,23 +280,28 @@ pub(super) struct Claim {
 impl Claim {
     #[inline]
     #[track_caller]
-    pub(super) const fn new(wants: usize) -> Claim {
-        Claim { wants, place: None, at: Location::caller() }
+    pub(super) const fn new() -> Claim {
+        Claim { place: None, at: Location::caller() }
     }
 
     /// Ready when the permits are the caller's.
     #[inline]
-    pub(super) fn poll(&mut self, semaphore: &Semaphore, cx: &Context<'_>) -> Poll<()> {
-        if self.place.is_none() && semaphore.take(self.wants) {
+    pub(super) fn poll(
+        &mut self,
+        semaphore: &Semaphore,
+        wants: usize,
+        cx: &Context<'_>,
+    ) -> Poll<()> {
+        if self.place.is_none() && semaphore.take(wants) {
             return Poll::Ready(());
         }
-        self.wait(semaphore, cx)
+        self.wait(semaphore, wants, cx)
     }
 
     #[inline(never)]
-    fn wait(&mut self, semaphore: &Semaphore, cx: &Context<'_>) -> Poll<()> {
+    fn wait(&mut self, semaphore: &Semaphore, wants: usize, cx: &Context<'_>) -> Poll<()> {
         let came = self.place.is_none();
-        if semaphore.queue.join(&mut self.place, self.wants, self.at, cx) {
+        if semaphore.queue.join(&mut self.place, wants, self.at, cx) {
             let _ = self.place.take().map(|place| semaphore.queue.leave(place));
             return Poll::Ready(());
         }
@@ -353,16 +316,16 @@ impl Claim {
 
     /// Gives up, and hands on what it was given.
     #[inline]
-    pub(super) fn abandon(&mut self, semaphore: &Semaphore) {
+    pub(super) fn abandon(&mut self, semaphore: &Semaphore, wants: usize) {
         if let Some(place) = self.place.take() {
-            self.leave(semaphore, place);
+            self.leave(semaphore, wants, place);
         }
     }
 
     #[cold]
-    fn leave(&self, semaphore: &Semaphore, place: Place) {
+    fn leave(&self, semaphore: &Semaphore, wants: usize, place: Place) {
         if semaphore.queue.leave(place) {
-            semaphore.release(self.wants);
+            semaphore.release(wants);
         } else {
             // The next may want less.
             semaphore.grant();
@@ -383,6 +346,7 @@ impl Claim {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Acquire<'s> {
     semaphore: &'s Semaphore,
+    wants: usize,
     claim: Claim,
 }
 
@@ -391,15 +355,15 @@ impl<'s> Future for Acquire<'s> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'s>> {
-        let (semaphore, count) = (self.semaphore, self.claim.wants);
-        self.claim.poll(semaphore, cx).map(|()| Permit::new(semaphore, count))
+        let (semaphore, count) = (self.semaphore, self.wants);
+        self.claim.poll(semaphore, count, cx).map(|()| Permit::new(semaphore, count))
     }
 }
 
 impl Drop for Acquire<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.claim.abandon(self.semaphore);
+        self.claim.abandon(self.semaphore, self.wants);
     }
 }
 
@@ -422,6 +386,7 @@ impl fmt::Debug for Acquire<'_> {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct AcquireOwned {
     semaphore: Rc<Semaphore>,
+    wants: usize,
     claim: Claim,
 }
 
@@ -429,18 +394,18 @@ impl Future for AcquireOwned {
     type Output = OwnedPermit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<OwnedPermit> {
-        let AcquireOwned { semaphore, claim } = &mut *self;
-        claim.poll(semaphore, cx).map(|()| OwnedPermit {
+        let AcquireOwned { semaphore, wants, claim } = &mut *self;
+        claim.poll(semaphore, *wants, cx).map(|()| OwnedPermit {
             semaphore: semaphore.clone(),
-            count: claim.wants,
-            who: semaphore.taken.sign(),
+            count: *wants,
+            ticket: semaphore.taken.sign(),
         })
     }
 }
 
 impl Drop for AcquireOwned {
     fn drop(&mut self) {
-        self.claim.abandon(&self.semaphore);
+        self.claim.abandon(&self.semaphore, self.wants);
     }
 }
 
@@ -462,14 +427,14 @@ impl fmt::Debug for AcquireOwned {
 pub struct Permit<'s> {
     semaphore: &'s Semaphore,
     count: usize,
-    who: Option<Who>,
+    ticket: Ticket,
 }
 
 impl<'s> Permit<'s> {
     /// For permits that were claimed already.
     #[inline]
-    pub(super) fn new(semaphore: &'s Semaphore, count: usize) -> Permit<'s> {
-        Permit { semaphore, count, who: semaphore.taken.sign() }
+    fn new(semaphore: &'s Semaphore, count: usize) -> Permit<'s> {
+        Permit { semaphore, count, ticket: semaphore.taken.sign() }
     }
 
     /// How many permits it is.
@@ -497,7 +462,7 @@ impl<'s> Permit<'s> {
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.semaphore.taken.strike(self.who);
+        self.semaphore.taken.strike(self.ticket);
         self.semaphore.release(self.count);
     }
 }
@@ -505,6 +470,29 @@ impl Drop for Permit<'_> {
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("count", &self.count).finish()
+    }
+}
+
+/// The one permit of a mutex, which goes back when it is dropped.
+pub(super) struct Sole<'s>(&'s Semaphore);
+
+impl<'s> Sole<'s> {
+    /// For a permit that was claimed already.
+    #[inline]
+    pub(super) fn new(semaphore: &'s Semaphore) -> Sole<'s> {
+        semaphore.taken.sign_alone();
+        Sole(semaphore)
+    }
+}
+
+impl Drop for Sole<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.available.set(self.0.available.get() + 1);
+        if !self.0.queue.is_empty() {
+            self.0.taken.strike_alone();
+            self.0.grant_waiting();
+        }
     }
 }
 
@@ -520,7 +508,7 @@ impl fmt::Debug for Permit<'_> {
 pub struct OwnedPermit {
     semaphore: Rc<Semaphore>,
     count: usize,
-    who: Option<Who>,
+    ticket: Ticket,
 }
 
 impl OwnedPermit {
@@ -548,7 +536,7 @@ impl OwnedPermit {
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
-        self.semaphore.taken.strike(self.who);
+        self.semaphore.taken.strike(self.ticket);
         self.semaphore.release(self.count);
     }
 }

@@ -20,7 +20,7 @@ use super::{
     header::{Header, Id},
     nursery::{self, Nursery},
     state::{BOUND, CANCELLED, ENDED, ERROR, FINISHED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, Status},
-    tasks::{Tasks, drop_error, name_of, note_join},
+    tasks::{Tasks, drop_error, joins, name_of, note_join},
     waker::{self, wakee_of},
 };
 use crate::{
@@ -384,11 +384,8 @@ impl<T> JoinHandle<T> {
 
     /// The task, to be woken.
     pub(crate) fn wakee(&self) -> Wakee {
-        // SAFETY: [handle]; it is held here for the wakee, on home's thread, where handles stay.
-        unsafe {
-            Anchor::hold(self.header.cast());
-            Wakee::held(self.header.cast())
-        }
+        // SAFETY: [handle], on home's thread, where handles stay.
+        unsafe { waker::hold(self.header) }
     }
 
     /// Takes the result of a task that has ended.
@@ -436,7 +433,11 @@ impl<T> JoinHandle<T> {
         }
         if !task.has_joiner() {
             if let Some(joiner) = waker::own(cx) {
-                task.set_joiner(Some(joiner));
+                // SAFETY: it is on the stack, on its loop's thread.
+                unsafe {
+                    joins(joiner.as_ref(), task);
+                    task.set_joiner(Some(waker::hold(joiner)));
+                }
                 return false;
             }
         }
@@ -460,6 +461,7 @@ impl<T> JoinHandle<T> {
         let joiner = task.take_joiner();
         let known = joiner.as_ref().is_some_and(|joiner| joiner.is(cx));
         task.set_joiner(joiner);
+        note_join(task);
         if known {
             return false;
         }
@@ -486,13 +488,12 @@ impl<T> JoinHandle<T> {
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.watch(cx) {
             return Poll::Ready(self.get_mut().take());
         }
-        note_join(self.task());
         Poll::Pending
     }
 }

@@ -4,12 +4,15 @@ use std::{borrow::Cow, panic::Location, ptr::NonNull};
 
 use super::{
     header::{Header, Id},
-    state::{AWAKE, LIVE, SCOPED, STARTED, Status, TOLD, WANTED},
+    state::{AWAKE, LIVE, SCOPED, STARTED, SUSPECT, Status, TOLD, WANTED},
     tasks::{Tasks, name_of},
     waits::Waits,
     waker,
 };
-use crate::{home::Anchor, wakee::Target};
+use crate::{
+    home::{Anchor, Who},
+    wakee::Target,
+};
 
 /// A task that has not ended, as a survey sees it.
 pub(crate) struct Seen {
@@ -46,30 +49,34 @@ impl Tasks {
     pub(crate) fn survey(&self) -> Vec<Seen> {
         let mut seen = Vec::with_capacity(self.live());
         self.each(|anchor| {
-            let Some(header) = headed(anchor) else { return };
             // SAFETY: tasks in the roster are alive, and no user code runs here.
-            let task = unsafe { header.as_ref() };
-            if !task.is(LIVE) {
-                return;
+            if let Some(header) = headed(anchor).filter(|task| unsafe { task.as_ref() }.is(LIVE)) {
+                seen.push(self.see(header));
             }
-            seen.push(Seen {
-                header,
-                id: task.id,
-                name: name_of(header),
-                status: Status::of(task.flags()),
-                place: task.place,
-                parent: task.parent,
-                waits: Waits::unpack(task.waits.get()),
-                since: task.stamped().unwrap_or_default(),
-                // SAFETY: as above; this is home.
-                has_wakers: unsafe { Anchor::has_wakers(anchor) },
-                is_held: task.anchor.is_held(),
-                is_scoped: task.is(SCOPED),
-                awaited_by: task.awaited_by(),
-            });
         });
         seen.sort_unstable_by_key(|seen| seen.id);
         seen
+    }
+
+    /// One task, or child of a scope, of this loop.
+    pub(crate) fn see(&self, header: NonNull<Header>) -> Seen {
+        // SAFETY: callers have just found it in the roster, and no user code runs here.
+        let task = unsafe { header.as_ref() };
+        Seen {
+            header,
+            id: task.id,
+            name: name_of(header),
+            status: Status::of(task.flags()),
+            place: task.place,
+            parent: task.parent,
+            waits: Waits::unpack(task.waits.get()),
+            since: task.stamped().unwrap_or_default(),
+            // SAFETY: as above; this is home.
+            has_wakers: unsafe { Anchor::has_wakers(header.cast()) },
+            is_held: task.anchor.is_held(),
+            is_scoped: task.is(SCOPED),
+            awaited_by: task.awaited_by(),
+        }
     }
 
     /// The tasks that would go on if a waker of one of their children, which somebody else has, were
@@ -131,6 +138,29 @@ impl Tasks {
         }
         task.set(TOLD);
         true
+    }
+
+    /// Those that were suspected since the last time; they may have gone.
+    pub(crate) fn take_suspects(&self) -> Vec<Who> {
+        let suspects = self.suspects.take();
+        for task in suspects.iter().filter_map(|who| self.find(*who)) {
+            // SAFETY: it was just found in the roster.
+            unsafe { task.as_ref() }.clear(SUSPECT);
+        }
+        suspects
+    }
+
+    /// The number of a task of this loop.
+    pub(crate) fn id(&self, header: NonNull<Header>) -> Id {
+        // SAFETY: callers have just found the task.
+        unsafe { header.as_ref() }.id
+    }
+
+    /// The task, or child of a scope, of this loop that was once named, if it is still there.
+    pub(crate) fn find(&self, who: Who) -> Option<NonNull<Header>> {
+        let header = headed(who.find(&self.home)?)?;
+        // SAFETY: it is in the roster.
+        (unsafe { header.as_ref() }.id.0 == who.id).then_some(header)
     }
 
     /// Runs `f` for everything in memory that wakers point into.

@@ -15,7 +15,6 @@ use super::{
     error::JoinError,
     header::{Header, Id},
     state::{NAMED, REASON, SCOPED, SUSPECT, WANTED},
-    survey::headed,
     waits::Waits,
 };
 use crate::{
@@ -49,7 +48,7 @@ pub(crate) struct Tasks {
     unobserved: RefCell<Option<Unobserved>>,
     on_unobserved: RefCell<Option<OnUnobserved>>,
     /// Tasks that may be in a circle, or may never be woken any more: to be looked at.
-    suspects: RefCell<Vec<Who>>,
+    pub(super) suspects: RefCell<Vec<Who>>,
     /// The number of an anchor that had wakers when `is_stuck` last looked.
     pub(super) witness: Cell<u32>,
 }
@@ -100,15 +99,18 @@ pub(crate) fn note_claim(place: u32) {
     });
 }
 
-/// As [`note`], for whoever awaits the end of `task`.
-#[inline]
+/// As [`note`], for whoever awaits the end of `awaited`.
 pub(super) fn note_join(awaited: &Header) {
-    with_running(|task| {
-        task.note(Waits::Join(awaited.anchor.slot()));
-        if task.has_joiner() || task.is(WANTED) {
-            Tasks::of(task).suspect(task);
-        }
-    });
+    with_running(|task| joins(task, awaited));
+}
+
+/// Notes that `task`, which is polled, waits for the end of `awaited`.
+#[inline]
+pub(super) fn joins(task: &Header, awaited: &Header) {
+    task.note(Waits::Join(awaited.anchor.slot()));
+    if task.has_joiner() || task.is(WANTED) {
+        Tasks::of(task).suspect(task);
+    }
 }
 
 /// Who the task on the stack is, if there is one.
@@ -178,6 +180,8 @@ impl Tasks {
     }
 
     /// Has a task looked at, once, when the loop next looks.
+    #[cold]
+    #[inline(never)]
     pub(super) fn suspect(&self, task: &Header) {
         if !task.is(SUSPECT) {
             task.set(SUSPECT);
@@ -189,29 +193,6 @@ impl Tasks {
     #[inline]
     pub(crate) fn has_suspects(&self) -> bool {
         !self.suspects.borrow().is_empty()
-    }
-
-    /// Those that were suspected since the last time; they may have gone.
-    pub(crate) fn take_suspects(&self) -> Vec<Who> {
-        let suspects = self.suspects.take();
-        for task in suspects.iter().filter_map(|who| self.find(*who)) {
-            // SAFETY: it was just found in the roster.
-            unsafe { task.as_ref() }.clear(SUSPECT);
-        }
-        suspects
-    }
-
-    /// The number of a task of this loop.
-    pub(crate) fn id(&self, header: NonNull<Header>) -> Id {
-        // SAFETY: callers have just found the task.
-        unsafe { header.as_ref() }.id
-    }
-
-    /// The task, or child of a scope, of this loop that was once named, if it is still there.
-    pub(crate) fn find(&self, who: Who) -> Option<NonNull<Header>> {
-        let header = headed(who.find(&self.home)?)?;
-        // SAFETY: it is in the roster.
-        (unsafe { header.as_ref() }.id.0 == who.id).then_some(header)
     }
 
     pub(super) fn next_id(&self) -> Id {

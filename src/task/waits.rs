@@ -1,9 +1,9 @@
 //! What a task waits for, in one word of its header.
 //!
-//! Each poll begins with nothing, and each leaf of ours that returns `Pending` notes itself. The
-//! word names a slot that a loop or its thread owns, never a place inside the leaf; who reads it
-//! looks there whether the task is still waiting. It tells at once whether a task waits for one
-//! thing alone; what it is, and all else, a survey finds from the other side: in the timers, the
+//! Each poll begins with nothing, and leaves of ours that return `Pending` note themselves, but for
+//! sleeps. The word names a slot that a loop or its thread owns, never a place inside the leaf; who
+//! reads it looks there whether the task is still waiting. It is for following chains of waits in a
+//! few steps. All that a task waits for, a survey finds from the other side: in the timers, the
 //! queues, and the headers of tasks that are awaited.
 
 /// What kept a task from going on at its last poll.
@@ -15,8 +15,6 @@ pub(crate) enum Waits {
     Join(u32),
     /// Its turn in a queue; the number of its place.
     Place(u32),
-    /// A timer.
-    Timer,
     /// Children: of a gather, a race, a wait, a set or a scope.
     Children,
     /// An answer from another thread.
@@ -37,11 +35,10 @@ impl Waits {
             Waits::Foreign => 0,
             Waits::Join(slot) => (slot as usize) << BITS | 1,
             Waits::Place(place) => (place as usize) << BITS | 2,
-            Waits::Timer => 3,
-            Waits::Children => 4,
-            Waits::Remote => 5,
-            Waits::Forever => 6,
-            Waits::Several => 7,
+            Waits::Children => 3,
+            Waits::Remote => 4,
+            Waits::Forever => 5,
+            Waits::Several => 6,
         }
     }
 
@@ -51,10 +48,9 @@ impl Waits {
             0 => Waits::Foreign,
             1 => Waits::Join(key),
             2 => Waits::Place(key),
-            3 => Waits::Timer,
-            4 => Waits::Children,
-            5 => Waits::Remote,
-            6 => Waits::Forever,
+            3 => Waits::Children,
+            4 => Waits::Remote,
+            5 => Waits::Forever,
             _ => Waits::Several,
         }
     }

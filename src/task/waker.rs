@@ -33,17 +33,19 @@ pub(super) const TARGET: TargetVTable = TargetVTable {
 ///
 /// # Safety
 /// Home's thread only; the caller does not use the task any more.
-#[inline]
+#[inline(always)]
 unsafe fn wake_held(anchor: NonNull<Anchor>) {
     // SAFETY: the hold keeps the task until it is released.
     unsafe {
         // Home's thread is not home while another loop is entered there.
-        if Anchor::at_home(anchor) {
-            queue(anchor.cast());
-        } else {
+        if !Anchor::at_home(anchor) {
             Anchor::send(anchor, true, false);
+            Anchor::release(anchor);
+        } else if queue(anchor.cast()) {
+            Anchor::unhold(anchor);
+        } else {
+            Anchor::release(anchor);
         }
-        Anchor::release(anchor);
     }
 }
 
@@ -54,30 +56,42 @@ pub(crate) fn is_child_polled() -> bool {
     !polled.is_null() && !ptr::eq(unsafe { (*(*polled).vtable).waker }, &WAKER)
 }
 
-/// The wakee of `cx`, if it is the task on the stack itself: no call goes through a vtable.
+/// The task on the stack, if `cx` has its own waker.
 #[inline]
-pub(super) fn own(cx: &Context<'_>) -> Option<Wakee> {
+pub(super) fn own(cx: &Context<'_>) -> Option<NonNull<Header>> {
     let waker = cx.waker();
     let target = polled();
-    if !ptr::eq(waker.data(), target.cast()) || !ptr::eq(waker.vtable(), &WAKER) {
-        return None;
-    }
-    // SAFETY: [polled]: it is not null, since the data of our wakers never is. Who has this vtable
-    // is a task. It is held here for the wakee, on its loop's thread, where it is polled.
+    let own = ptr::eq(waker.data(), target.cast()) && ptr::eq(waker.vtable(), &WAKER);
+    // Who has this vtable is a task. SAFETY: [polled]: it is not null, since the data of our wakers
+    // never is.
+    own.then(|| unsafe { NonNull::new_unchecked(target.cast_mut().cast()) })
+}
+
+/// A wakee of a task.
+///
+/// # Safety
+/// Home's thread only; the task is alive.
+#[inline]
+pub(super) unsafe fn hold(header: NonNull<Header>) -> Wakee {
+    // SAFETY: the caller says so; it is held here for the wakee.
     unsafe {
-        Anchor::hold(NonNull::new_unchecked(target.cast_mut().cast()));
-        Wakee::from_raw(target.cast_mut())
+        Anchor::hold(header.cast());
+        Wakee::held(header.cast())
     }
 }
 
 /// [`Wakee::of`], quicker if that is a task.
 #[inline]
 pub(crate) fn wakee_of(cx: &Context<'_>) -> Wakee {
-    own(cx).unwrap_or_else(|| Wakee::of(cx))
+    match own(cx) {
+        // SAFETY: it is on the stack, on its loop's thread.
+        Some(task) => unsafe { hold(task) },
+        None => Wakee::of(cx),
+    }
 }
 
 /// Wakes a wakee that is most likely a task: no call goes through its vtable then.
-#[inline]
+#[inline(always)]
 pub(super) fn wake_wakee(wakee: Wakee) {
     match wakee.into_target(&WAKER) {
         // SAFETY: the hold has come with the target; wakees are `!Send`, so this is its thread.
@@ -97,19 +111,22 @@ fn anchor(data: *const ()) -> NonNull<Anchor> {
     unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
 }
 
-/// Puts a task into the ready queue unless it is there or has ended.
+/// Puts a task into the ready queue unless it is there or has ended; true if it was put there, and
+/// so is kept.
 ///
 /// # Safety
 /// Home only; the task is alive.
 #[inline]
-pub(super) unsafe fn queue(header: NonNull<Header>) {
+pub(super) unsafe fn queue(header: NonNull<Header>) -> bool {
     // SAFETY: the caller says so.
     let task = unsafe { header.as_ref() };
-    if task.sleeps() {
+    let sleeps = task.sleeps();
+    if sleeps {
         task.set(QUEUED);
         // SAFETY: [queued]: the flag keeps the memory, and was clear.
         unsafe { Tasks::of(task).ready.push(header.as_ptr()) };
     }
+    sleeps
 }
 
 /// A wake from elsewhere has arrived.
@@ -118,7 +135,7 @@ pub(super) unsafe fn queue(header: NonNull<Header>) {
 /// As `AnchorVTable::deliver`.
 pub(super) unsafe fn deliver(anchor: NonNull<Anchor>) {
     // SAFETY: the caller says so.
-    unsafe { queue(anchor.cast()) };
+    let _ = unsafe { queue(anchor.cast()) };
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {
@@ -131,11 +148,12 @@ unsafe fn wake(data: *const ()) {
     let anchor = anchor(data);
     // SAFETY: [waker] until the waker is uncounted.
     unsafe {
-        if Anchor::at_home(anchor) {
-            queue(anchor.cast());
-            Anchor::uncount(anchor);
-        } else {
+        if !Anchor::at_home(anchor) {
             Anchor::send(anchor, true, true);
+        } else if queue(anchor.cast()) {
+            Anchor::uncount_kept(anchor);
+        } else {
+            Anchor::uncount(anchor);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     clock::{self, ClockId},
     home::{Home, HomeRef, Letter, here},
-    task::{Waits, note, wakee_of},
+    task::wakee_of,
     timers::Key,
     turn::{Core, with_core},
 };
@@ -322,10 +322,7 @@ impl Future for Sleep {
         // Panics here and not in the closure, so that they name the line of the `.await`.
         match polled {
             Some(Polled::Ready) => Poll::Ready(()),
-            Some(Polled::Pending) => {
-                note(Waits::Timer);
-                Poll::Pending
-            }
+            Some(Polled::Pending) => Poll::Pending,
             Some(Polled::OtherClock) => panic!("{OTHER_CLOCK}"),
             Some(Polled::Gone) => panic!("{GONE}"),
             None if this.is_orphan() => panic!("{GONE}"),
