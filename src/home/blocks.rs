@@ -154,6 +154,9 @@ impl Blocks {
     fn shed(&self, count: usize, keep: usize) {
         let mut left = count.min(self.len.get().saturating_sub(keep));
         for (class, free) in self.free.iter().enumerate().rev() {
+            if left == 0 {
+                return;
+            }
             while left > 0 && !free.get().is_null() {
                 let block = free.get();
                 left -= 1;
