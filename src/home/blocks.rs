@@ -127,7 +127,9 @@ impl Blocks {
     /// The loop does not run any more: the surplus goes now, and none is kept until it runs again.
     pub(crate) fn close(&self) {
         self.most.set(MOST);
-        self.shed(usize::MAX, MOST);
+        if self.len.get() > MOST {
+            self.shed(usize::MAX);
+        }
     }
 
     /// Gives some of the surplus back, since the loop has nothing else to do; false if there is
@@ -136,7 +138,7 @@ impl Blocks {
     pub(crate) fn trim(&self) -> bool {
         let surplus = self.len.get() > MOST;
         if surplus {
-            self.shed(BATCH, MOST);
+            self.shed(BATCH);
         }
         surplus
     }
@@ -145,35 +147,50 @@ impl Blocks {
     #[inline]
     pub(crate) fn trim_busy(&self) {
         if self.len.get() > MOST {
-            self.shed(FEW, MOST);
+            self.shed(FEW);
         }
     }
 
-    /// Gives `count` blocks to the allocator, large ones first, but leaves `keep`.
+    /// Gives `count` blocks of the surplus to the allocator, large ones first.
     #[inline(never)]
-    fn shed(&self, count: usize, keep: usize) {
-        let mut left = count.min(self.len.get().saturating_sub(keep));
-        for (class, free) in self.free.iter().enumerate().rev() {
+    fn shed(&self, count: usize) {
+        let mut left = count.min(self.len.get().saturating_sub(MOST));
+        for class in (0..CLASSES).rev() {
+            left -= self.drain(class, left);
             if left == 0 {
                 return;
             }
-            while left > 0 && !free.get().is_null() {
-                let block = free.get();
-                left -= 1;
-                self.len.set(self.len.get() - 1);
-                // SAFETY: blocks in the list are ours, and of this class.
-                unsafe {
-                    free.set((*block).next);
-                    dealloc(block.cast(), layout_of(class));
-                }
+        }
+    }
+
+    /// Gives at most `count` blocks of one class to the allocator; how many it were.
+    #[inline]
+    fn drain(&self, class: usize, count: usize) -> usize {
+        let free = &self.free[class];
+        let mut drained = 0;
+        while drained < count && !free.get().is_null() {
+            let block = free.get();
+            drained += 1;
+            // SAFETY: blocks in the list are ours, and of this class.
+            unsafe {
+                free.set((*block).next);
+                dealloc(block.cast(), layout_of(class));
             }
         }
+        self.len.set(self.len.get() - drained);
+        drained
     }
 }
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        self.shed(usize::MAX, 0);
+        // Small ones first: most loops are short, and have few.
+        for class in 0..CLASSES {
+            if self.len.get() == 0 {
+                return;
+            }
+            self.drain(class, usize::MAX);
+        }
     }
 }
 
