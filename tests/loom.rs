@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use boucle::{Loop, Sleep, gather, scope, sleep, yield_now};
+use boucle::{Loop, Reaction, Sleep, forever, gather, scope, sleep, yield_now};
 use loom::{
     cell::UnsafeCell,
     sync::{
@@ -573,6 +573,99 @@ fn child_wake_against_move() {
     });
 }
 
+// The proof of a stall: one model for each way in which a task could still be woken.
+
+/// Waits for nothing, having lent its waker to a thread that drops it.
+fn lost() -> impl Future<Output = ()> {
+    lend([|waker: Waker| drop(waker)], never)
+}
+
+#[test]
+fn clone_elsewhere_against_stall() {
+    explore("clone and wake elsewhere against the proof of a stall", || {
+        let flag = Flag::new();
+        let raised = flag.clone();
+        let elsewhere = move |waker: Waker| {
+            let clone = waker.clone();
+            drop(waker);
+            raised.raise();
+            clone.wake();
+        };
+        let ended = Loop::new().try_block_on(lend([elsewhere], until(&flag, 1)));
+        assert!(ended.is_ok());
+    });
+}
+
+#[test]
+fn wakes_of_two_tasks_against_stall() {
+    explore("wake of one task, drop of another's waker, against the proof of a stall", || {
+        let (l, flag) = (Loop::new(), Flag::new());
+        let _lost = l.spawn(lost());
+        let ended = l.try_block_on(lend([raise_and_wake(&flag)], until(&flag, 1)));
+        assert!(ended.is_ok());
+    });
+}
+
+#[test]
+fn child_drop_against_stall() {
+    explore("last waker of a gather's child against the proof of a stall", || {
+        assert!(Loop::new().try_block_on(gather((lost(), yield_now()))).is_err());
+    });
+}
+
+#[test]
+fn scoped_drop_against_stall() {
+    explore("last waker of a scope's child against the proof of a stall", || {
+        let stalled = Loop::new().try_block_on(scope(async |s| drop(s.spawn(lost()))));
+        assert!(stalled.is_err());
+    });
+}
+
+#[test]
+fn remote_spawn_against_stall() {
+    explore("remote spawn and drop against the proof of a stall", || {
+        let (l, flag) = (Loop::new(), Flag::new());
+        let (raised, remote) = (flag.clone(), l.remote());
+        thread::spawn(move || {
+            drop(remote.spawn(move || async move {
+                yield_now().await;
+                raised.raise();
+            }));
+        });
+        serve(&l);
+        assert_eq!(flag.get(), 1);
+    });
+}
+
+#[test]
+fn wake_in_flight_is_no_death() {
+    explore("wake elsewhere against the report of a dead task", || {
+        let l = Loop::builder().on_dead(Reaction::Fail).build();
+        let flag = Flag::new();
+        let task = l.spawn(lend([raise_and_wake(&flag)], until(&flag, 1)));
+        assert!(l.try_block_on(task).is_ok());
+    });
+}
+
+#[test]
+fn last_drop_elsewhere_is_death() {
+    explore_wide("last waker dropped elsewhere against the report of a dead task", || {
+        let told = std::rc::Rc::new(std::cell::Cell::new(0));
+        let l = Loop::builder().on_dead(Reaction::Tell).on_diagnostic({
+            let told = told.clone();
+            move |_| told.set(told.get() + 1)
+        });
+        let (l, flag) = (l.build(), Flag::new());
+        let _lost = l.spawn(lost());
+        l.block_on(lend([raise_and_wake(&flag)], until(&flag, 1)));
+        // All letters are read before it is stuck, and death is told before that.
+        let remote = l.remote();
+        thread::spawn(move || drop(remote));
+        serve(&l);
+        assert!(told.get() <= 1);
+    });
+}
+
 // Children of a scope.
 
 #[test]
@@ -767,7 +860,7 @@ impl Drop for Dish {
 
 /// Runs a loop until nobody can wake it or spawn on it any more.
 fn serve(l: &Loop) {
-    assert!(l.try_block_on(std::future::pending::<()>()).is_err());
+    assert!(l.try_block_on(forever()).is_err());
 }
 
 #[test]
