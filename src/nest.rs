@@ -18,6 +18,7 @@ use std::{
     alloc::{Layout, handle_alloc_error},
     cell::Cell,
     mem::ManuallyDrop,
+    panic::Location,
     ptr::{self, NonNull},
     task::{Context, RawWaker, RawWakerVTable, Waker},
 };
@@ -30,11 +31,15 @@ use crate::{
     wakee::{Target, TargetVTable, Wakee, behind, renew, set_polled},
 };
 
+// In this order: the loop in `poll` takes eight instructions a child less than in another.
+#[repr(C)]
 pub(crate) struct Nest {
     block: Option<NonNull<Block>>,
     len: u32,
     /// The children before this one have been polled; the others are ready, before all woken ones.
     fresh: u32,
+    /// Where the call is written.
+    at: &'static Location<'static>,
 }
 
 /// What came of polling a child.
@@ -120,9 +125,15 @@ static BLOCK: AnchorVTable = AnchorVTable {
 };
 
 impl Nest {
-    pub(crate) fn new(len: usize) -> Nest {
+    pub(crate) fn new(len: usize, at: &'static Location<'static>) -> Nest {
         let len = u32::try_from(len).ok().filter(|&len| len < DONE);
-        Nest { block: None, len: len.expect("boucle: 2 billion futures in one call"), fresh: 0 }
+        let len = len.expect("boucle: 2 billion futures in one call");
+        Nest { block: None, len, fresh: 0, at }
+    }
+
+    /// Where the call is written.
+    pub(crate) fn at(&self) -> &'static Location<'static> {
+        self.at
     }
 
     /// Polls the children that are ready, each once: at first all, then those that were woken;
@@ -173,7 +184,7 @@ impl Nest {
             budget.refresh();
         }
         drop(polling);
-        note_instead(Waits::Children);
+        note_instead(Waits::Children(self.at));
         // If a child has dropped the loop, with it went what the children's wakers could do: the next
         // poll makes a new block and asks all again.
         let gone = home.is_some_and(Home::is_gone);

@@ -155,8 +155,9 @@ pub struct Wait<T> {
 impl<T> Unpin for Wait<T> {}
 
 impl<T> Wait<T> {
+    #[track_caller]
     fn new(tasks: Vec<JoinHandle<T>>, is_done: fn(&JoinHandle<T>) -> bool) -> Wait<T> {
-        let (nest, left) = (Nest::new(tasks.len()), tasks.len());
+        let (nest, left) = (Nest::new(tasks.len(), Location::caller()), tasks.len());
         Wait { tasks, nest, left, seen: Vec::new(), failed: false, is_done }
     }
 

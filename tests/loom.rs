@@ -736,7 +736,7 @@ fn scope_drop_without_loop() {
     explore("wake of a child against drop of its scope under another executor", || {
         let child = lend([|waker: Waker| waker.wake()], never);
         let mut all = Box::pin(scope(async |s| drop(s.spawn(child))));
-        let mut stranger = Stranger::new();
+        let stranger = Stranger::new();
         assert!(stranger.poll(all.as_mut()).is_pending());
         assert!(stranger.poll(all.as_mut()).is_pending());
     });

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::Location,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -23,8 +24,9 @@ use crate::task::{Waits, note};
 ///     assert!(guard.cancel());
 /// });
 /// ```
+#[track_caller]
 pub fn forever() -> Forever {
-    Forever { _private: () }
+    Forever { at: Location::caller() }
 }
 
 /// The future of [`forever`].
@@ -38,14 +40,14 @@ pub fn forever() -> Forever {
 /// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Forever {
-    _private: (),
+    at: &'static Location<'static>,
 }
 
 impl Future for Forever {
     type Output = std::convert::Infallible;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        note(Waits::Forever);
+        note(Waits::Forever(self.at));
         Poll::Pending
     }
 }

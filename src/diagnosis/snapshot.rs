@@ -229,20 +229,24 @@ fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInf
     let has_wakers = seen.has_wakers || children_have_wakers;
     let mut waits = Vec::new();
     if matches!(seen.status, Status::Waiting | Status::New) {
-        let alone = |what| WaitInfo { what, since, at: None };
+        let mut remote = false;
+        let alone = |what, at| WaitInfo { what, since, at };
         match seen.waits {
-            Waits::Children => waits.push(alone(WaitsFor::Children)),
-            Waits::Remote => waits.push(alone(WaitsFor::Remote)),
-            Waits::Forever => waits.push(alone(WaitsFor::Forever)),
+            Waits::Children(at) => waits.push(alone(WaitsFor::Children, at)),
+            Waits::Remote(at) => {
+                remote = true;
+                waits.push(alone(WaitsFor::Remote, at));
+            }
+            Waits::Forever(at) => waits.push(alone(WaitsFor::Forever, at)),
             _ => {}
         }
         waits
             .extend(found.into_iter().map(|wait| WaitInfo { since: wait.since.or(since), ..wait }));
-        if has_wakers && seen.waits != Waits::Remote {
-            waits.push(alone(WaitsFor::Foreign));
+        if has_wakers && !remote {
+            waits.push(alone(WaitsFor::Foreign, None));
         } else if waits.is_empty() && seen.status == Status::Waiting {
             let known = if seen.is_held { WaitsFor::Foreign } else { WaitsFor::Nothing };
-            waits.push(alone(known));
+            waits.push(alone(known, None));
         }
     }
     TaskInfo {

@@ -13,7 +13,7 @@ use std::{
     fmt,
     marker::PhantomData,
     mem,
-    panic::resume_unwind,
+    panic::{Location, resume_unwind},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -49,6 +49,7 @@ use crate::{
 ///     assert_eq!(boucle::gather((async { 1 }, async { "two" })).await, (1, "two"));
 /// });
 /// ```
+#[track_caller]
 pub fn gather<G: Gather>(futures: G) -> Gathering<<G as sealed::Gather>::Children> {
     Gathering::new(futures.into_children())
 }
@@ -143,9 +144,11 @@ pin_project! {
 }
 
 impl<C: Children, R> Gathering<C, R> {
+    #[track_caller]
     fn new(children: C) -> Self {
         let len = children.len();
-        Gathering { children, nest: Nest::new(len), left: len, rule: PhantomData }
+        let nest = Nest::new(len, Location::caller());
+        Gathering { children, nest, left: len, rule: PhantomData }
     }
 }
 
@@ -178,7 +181,8 @@ impl<C: Children, R: Rule<C>> Future for Gathering<C, R> {
             if let Some(early) = early {
                 *left = OVER;
                 // Those that are dropped now have nobody to wake any more.
-                drop(mem::replace(this.nest, Nest::new(0)));
+                let at = this.nest.at();
+                drop(mem::replace(this.nest, Nest::new(0, at)));
                 if let Err(payload) = clear(children.as_mut()) {
                     let _ = catch(|| drop(early)).map_err(discard);
                     resume_unwind(payload);

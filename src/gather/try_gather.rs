@@ -31,6 +31,7 @@ use super::{
 ///     assert!(boucle::try_gather(mixed).await.is_err());
 /// });
 /// ```
+#[track_caller]
 pub fn try_gather<G: TryGather>(futures: G) -> TryGathering<<G as Gather>::Children> {
     Gathering::new(futures.into_children())
 }

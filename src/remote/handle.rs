@@ -3,6 +3,7 @@
 use std::{
     fmt,
     mem::replace,
+    panic::Location,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -131,14 +132,14 @@ impl<T> Future for RemoteHandle<T> {
             }
             if state.awaiter.as_ref().is_some_and(|awaiter| awaiter.is(cx, holds)) {
                 drop(state);
-                note(Waits::Remote);
+                note(Waits::Remote(Location::caller()));
                 return Poll::Pending;
             }
             if let Some(awaiter) = known.take() {
                 let old = state.awaiter.replace(awaiter);
                 drop(state);
                 drop(old);
-                note(Waits::Remote);
+                note(Waits::Remote(Location::caller()));
                 return Poll::Pending;
             }
             drop(state);

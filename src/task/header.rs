@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     state::{LIVE, QUEUED, STARTED},
-    waits::Waits,
+    waits::{Waits, Word},
 };
 use crate::{
     guard::Payload,
@@ -60,7 +60,7 @@ pub(crate) struct Header {
     /// Who awaits the handle: a [`Wakee`], or null.
     joiner: Cell<*mut Target>,
     /// What the task waits for, as [`super::waits`] packs it.
-    pub(crate) waits: Cell<usize>,
+    pub(crate) waits: Cell<Word>,
 }
 
 const _: () = assert!(size_of::<Header>() <= 88 || size_of::<usize>() != 8);
@@ -105,14 +105,14 @@ impl Header {
             place,
             parent,
             joiner: Cell::new(ptr::null_mut()),
-            waits: Cell::new(0),
+            waits: Cell::new(ptr::null()),
         }
     }
 
     /// Begins a poll: nothing is waited for yet. Not while the task is queued.
     #[inline]
     pub(super) fn stamp(&self, looked: u64) {
-        self.waits.set(0);
+        self.waits.set(ptr::null());
         self.link.set(ptr::without_provenance_mut(looked as usize));
     }
 
@@ -124,7 +124,7 @@ impl Header {
     /// Notes what is waited for, beside what was noted before in this poll.
     #[inline]
     pub(super) fn note(&self, waits: Waits) {
-        let new = if self.waits.get() == 0 { waits } else { Waits::Several };
+        let new = if self.waits.get().is_null() { waits } else { Waits::Several };
         self.waits.set(new.pack());
     }
 

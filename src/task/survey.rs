@@ -23,7 +23,7 @@ pub(crate) struct Seen {
     pub(crate) status: Status,
     pub(crate) place: &'static Location<'static>,
     pub(crate) parent: Option<Id>,
-    pub(crate) waits: Waits,
+    pub(crate) waits: Waits<Option<&'static Location<'static>>>,
     /// When it was last polled, in nanoseconds; zero if the loop had not looked at the clock.
     pub(crate) since: u64,
     /// Somebody else has wakers of it, or has just used one.
@@ -128,7 +128,7 @@ impl Tasks {
     pub(crate) fn is_newly_dead(&self, header: NonNull<Header>) -> bool {
         // SAFETY: as for `edge`.
         let task = unsafe { header.as_ref() };
-        let meant = Waits::unpack(task.waits.get()) == Waits::Forever;
+        let meant = matches!(Waits::unpack(task.waits.get()), Waits::Forever(_));
         // SAFETY: likewise; this is home.
         let lost = is_asleep(task)
             && !task.anchor.is_held()

@@ -120,6 +120,7 @@ pub(crate) fn who() -> Option<Who> {
 }
 
 /// As [`note`], for a future whose children have noted their own waits.
+#[inline(never)]
 pub(crate) fn note_instead(waits: Waits) {
     with_running(|task| task.waits.set(waits.pack()));
 }

@@ -6,9 +6,14 @@
 //! few steps. All that a task waits for, a survey finds from the other side: in the timers, the
 //! queues, and the headers of tasks that are awaited.
 
+use std::{panic::Location, ptr};
+
+/// Where a call is written.
+type At = &'static Location<'static>;
+
 /// What kept a task from going on at its last poll.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waits {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waits<A = At> {
     /// Nothing of boucle's: a future of another crate, or none at all.
     Foreign,
     /// The end of the task in this slot of the roster.
@@ -16,41 +21,67 @@ pub(crate) enum Waits {
     /// Its turn in a queue; the number of its place.
     Place(u32),
     /// Children: of a gather, a race, a wait, a set or a scope.
-    Children,
+    Children(A),
     /// An answer from another thread.
-    Remote,
+    Remote(A),
     /// Nothing, and that is meant.
-    Forever,
+    Forever(A),
     /// More than one of these.
     Several,
 }
 
-const BITS: u32 = 3;
+/// One of the above: a number or the address of a place, and below it which it is. Null if it is
+/// nothing.
+pub(super) type Word = *const ();
 
-/// The slots of 32-bit machines are cut: whoever follows them looks whether they fit.
+const TAG: usize = 7;
+
+/// Machines on which the lowest bits of an address are not free keep no place.
+const PLACED: bool = align_of::<Location>() > TAG;
+
+fn number(number: u32, tag: usize) -> Word {
+    // Of 32-bit machines the highest bits go: whoever looks there sees whether it fits.
+    ptr::without_provenance((number as usize) << TAG.count_ones() | tag)
+}
+
+fn place(at: At, tag: usize) -> Word {
+    if PLACED {
+        ptr::from_ref(at).cast::<()>().map_addr(|address| address | tag)
+    } else {
+        ptr::without_provenance(tag)
+    }
+}
+
 impl Waits {
     #[inline]
-    pub(super) fn pack(self) -> usize {
+    pub(super) fn pack(self) -> Word {
         match self {
-            Waits::Foreign => 0,
-            Waits::Join(slot) => (slot as usize) << BITS | 1,
-            Waits::Place(place) => (place as usize) << BITS | 2,
-            Waits::Children => 3,
-            Waits::Remote => 4,
-            Waits::Forever => 5,
-            Waits::Several => 6,
+            Waits::Foreign => ptr::null(),
+            Waits::Join(slot) => number(slot, 1),
+            Waits::Place(index) => number(index, 2),
+            Waits::Children(at) => place(at, 3),
+            Waits::Remote(at) => place(at, 4),
+            Waits::Forever(at) => place(at, 5),
+            Waits::Several => ptr::without_provenance(6),
         }
     }
 
-    pub(super) fn unpack(word: usize) -> Waits {
-        let key = (word >> BITS) as u32;
-        match word & ((1 << BITS) - 1) {
+    /// What [`Waits::pack`] has made, with a place if there was room for it.
+    pub(super) fn unpack(word: Word) -> Waits<Option<At>> {
+        let number = (word.addr() >> TAG.count_ones()) as u32;
+        let place = || {
+            let at = word.map_addr(|address| address & !TAG).cast::<Location>();
+            // SAFETY: words are made by `pack` alone: with this tag, of a place that lives for
+            // ever, or of null.
+            unsafe { at.as_ref() }
+        };
+        match word.addr() & TAG {
             0 => Waits::Foreign,
-            1 => Waits::Join(key),
-            2 => Waits::Place(key),
-            3 => Waits::Children,
-            4 => Waits::Remote,
-            5 => Waits::Forever,
+            1 => Waits::Join(number),
+            2 => Waits::Place(number),
+            3 => Waits::Children(place()),
+            4 => Waits::Remote(place()),
+            5 => Waits::Forever(place()),
             _ => Waits::Several,
         }
     }

@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     fmt,
     iter::FusedIterator,
+    panic::Location,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -483,7 +484,7 @@ impl<T> JoinNext<'_, T> {
         if let Some(result) = self.set.try_join_next() {
             return Poll::Ready(Some(result));
         }
-        note(Waits::Children);
+        note(Waits::Children(Location::caller()));
         Poll::Pending
     }
 }

@@ -225,7 +225,7 @@ impl Nursery {
             }
         }
         drop(polling);
-        note_instead(Waits::Children);
+        note_instead(Waits::Children(nursery.header.place));
         if nursery.cut.get() || (nursery.children.first().is_none() && !nursery.header.is(LIVE)) {
             return true;
         }
