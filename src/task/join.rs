@@ -435,8 +435,9 @@ impl<T> JoinHandle<T> {
             if let Some(joiner) = waker::own(cx) {
                 // SAFETY: it is on the stack, on its loop's thread.
                 unsafe {
-                    joins(joiner.as_ref(), task);
+                    // First, so that a task that awaits itself is seen to be awaited.
                     task.set_joiner(Some(waker::hold(joiner)));
+                    joins(joiner.as_ref(), task);
                 }
                 return false;
             }
