@@ -478,8 +478,8 @@ fn what_can_never_go_on_is_reported() {
         set.join_next().await;
     });
     let report = stalled.unwrap_err().to_string();
-    assert!(report.contains("second #3 NEW for its turn in a TaskSet"), "{report}");
-    assert!(report.contains("main #1 WAITING for its children"), "{report}");
+    assert!(report.contains("second #3 NEW, waiting for its turn in a set"), "{report}");
+    assert!(report.contains("main #1 WAITING, waiting for its children"), "{report}");
 }
 
 #[test]
