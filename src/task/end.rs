@@ -100,7 +100,7 @@ pub(super) unsafe fn mark_cancelled(header: NonNull<Header>) {
 /// # Safety
 /// The task is `BUSY` and not `LIVE`, it is marked as ended and not what is polled; the caller
 /// does not use it any more.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn conclude(header: NonNull<Header>) {
     // SAFETY: `BUSY` keeps the task until it is cleared.
     let joiner = unsafe {

@@ -121,11 +121,10 @@ impl Header {
         (!self.is(QUEUED) && self.is(STARTED)).then(|| self.link.get().addr() as u64)
     }
 
-    /// Notes what is waited for, beside what was noted before in this poll.
+    /// Notes what is waited for.
     #[inline]
     pub(super) fn note(&self, waits: Waits) {
-        let new = if self.waits.get().is_null() { waits } else { Waits::Several };
-        self.waits.set(new.pack());
+        self.waits.set(waits.pack());
     }
 
     #[inline]

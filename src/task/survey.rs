@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) awaited_by: Option<NonNull<Target>>,
 }
 
-/// Where a task that waits for one thing alone would have to be looked for.
+/// What a chain of waits goes on with.
 pub(crate) enum Edge {
     /// In the end of this task.
     Task(NonNull<Header>),
@@ -95,7 +95,8 @@ impl Tasks {
         parents
     }
 
-    /// What a task waits for, if that is one thing, and nobody else has a waker of it.
+    /// What a task waits for, as far as it noted it, if nobody else has a waker of it. It may wait for
+    /// other things too: that is for a survey to find.
     ///
     /// The header is that of a task of this loop, or of a child of a scope in it.
     pub(crate) fn edge(&self, header: NonNull<Header>) -> Option<Edge> {

@@ -1,10 +1,10 @@
 //! What a task waits for, in one word of its header.
 //!
 //! Each poll begins with nothing, and leaves of ours that return `Pending` note themselves, but for
-//! sleeps. The word names a slot that a loop or its thread owns, never a place inside the leaf; who
-//! reads it looks there whether the task is still waiting. It is for following chains of waits in a
-//! few steps. All that a task waits for, a survey finds from the other side: in the timers, the
-//! queues, and the headers of tasks that are awaited.
+//! sleeps; the last one counts. The word names a slot that a loop or its thread owns, never a place
+//! inside the leaf; who reads it looks there whether the task is still waiting. It is for following
+//! chains of waits in a few steps. All that a task waits for, a survey finds from the other side: in
+//! the timers, the queues, and the headers of tasks that are awaited.
 
 use std::{panic::Location, ptr};
 
@@ -26,8 +26,6 @@ pub(crate) enum Waits<A = At> {
     Remote(A),
     /// Nothing, and that is meant.
     Forever(A),
-    /// More than one of these.
-    Several,
 }
 
 /// One of the above: a number or the address of a place, and below it which it is. Null if it is
@@ -62,7 +60,6 @@ impl Waits {
             Waits::Children(at) => place(at, 3),
             Waits::Remote(at) => place(at, 4),
             Waits::Forever(at) => place(at, 5),
-            Waits::Several => ptr::without_provenance(6),
         }
     }
 
@@ -82,7 +79,7 @@ impl Waits {
             3 => Waits::Children(place()),
             4 => Waits::Remote(place()),
             5 => Waits::Forever(place()),
-            _ => Waits::Several,
+            _ => unreachable!("nobody packs such a word"),
         }
     }
 }

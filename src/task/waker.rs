@@ -91,7 +91,7 @@ pub(crate) fn wakee_of(cx: &Context<'_>) -> Wakee {
 }
 
 /// Wakes a wakee that is most likely a task: no call goes through its vtable then.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn wake_wakee(wakee: Wakee) {
     match wakee.into_target(&WAKER) {
         // SAFETY: the hold has come with the target; wakees are `!Send`, so this is its thread.

@@ -351,7 +351,10 @@ fn a_loop_that_can_never_go_on_says_who_waits_for_what() {
     assert_eq!(lines.len(), 3);
     assert!(lines[0].starts_with("deadlock: 2 tasks wait"), "{report}");
     assert!(lines[1].contains("child #1 WAITING, waiting for waiter made at"), "{report}");
-    assert!(lines[2].contains("main #2 WAITING, waiting for the end of child #1, spawned at"), "{report}");
+    assert!(
+        lines[2].contains("main #2 WAITING, waiting for the end of child #1, spawned at"),
+        "{report}"
+    );
     let message = panic_of(|| l.run());
     assert!(message.starts_with("deadlock: 1 task waits"), "{message}");
 }
