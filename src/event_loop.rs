@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     clock::Clock,
-    diagnosis::{DEFAULT, Snapshot, Stalled, TaskInfo},
+    diagnosis::{DEFAULT, Settings, Snapshot, Stalled, TaskInfo},
     facade::local,
     guard::{OnDrop, catch, discard},
     home::{Entered, STRIDE, here},
@@ -80,7 +80,7 @@ impl Loop {
     /// assert_eq!(l.block_on(async { 42 }), 42);
     /// ```
     pub fn new() -> Loop {
-        Loop::make(Clock::real(), None, Watcher::Common(&DEFAULT))
+        Loop::make(Clock::real(), None, Settings::watcher(&DEFAULT))
     }
 
     /// A loop as a [`Builder`](crate::Builder) has configured it.
@@ -266,8 +266,7 @@ impl Loop {
         }
         core.rest();
         // SAFETY: `driven` has entered the loop, which `self` keeps.
-        let polled = unsafe { core.tasks.run_one() };
-        core.tasks.step_back();
+        let polled = unsafe { core.run_one() };
         countdown.set(countdown.get() - 1);
         core.judge();
         drop(driven);

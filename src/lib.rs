@@ -20,6 +20,8 @@ mod clock;
 #[allow(unsafe_code)]
 mod home;
 #[allow(unsafe_code)]
+mod pulse;
+#[allow(unsafe_code)]
 mod ready;
 #[allow(unsafe_code)]
 mod wakee;
@@ -63,8 +65,8 @@ mod wait;
 
 pub use builder::Builder;
 pub use diagnosis::{
-    Diagnostic, Forever, Grade, Reaction, Resource, ResourceKind, Snapshot, Stalled, TaskInfo,
-    TaskRef, WaitInfo, WaitsFor, forever, snapshot,
+    Blocked, Diagnostic, Forever, Grade, Leftovers, Reaction, Resource, ResourceKind, Running,
+    Snapshot, Spinner, Stalled, TaskInfo, TaskRef, WaitInfo, WaitsFor, forever, snapshot,
 };
 pub use event_loop::{Loop, block_on};
 pub use gather::{

@@ -17,7 +17,7 @@ use crate::{
     clock::{self, Clock},
     guard::{catch, discard},
     home::{Entered, Home, STRIDE, here},
-    task::{ENDED, Header, OnUnobserved, Tasks},
+    task::{ENDED, Header, OnUnobserved, Onlooker, Tasks},
     timers::{Key, Timers},
     wakee::{Wakee, renew},
 };
@@ -38,6 +38,10 @@ pub(crate) struct Core {
     /// Why the loop cannot be driven on, to be told by whoever drives it.
     verdict: Cell<Option<Verdict>>,
     condemned: Cell<bool>,
+    /// The watch looks on while tasks are polled.
+    is_watched: bool,
+    /// A timer has fired, a letter has come, or the loop has waited, since polls were last watched.
+    news: Cell<bool>,
     /// Tells loom of a core that is never freed.
     #[cfg(loom)]
     _tracked: loom::alloc::Track<()>,
@@ -56,6 +60,33 @@ pub(crate) trait Watch {
 
     /// The loop has been idle for that long.
     fn worry(&self, core: &Core);
+
+    /// Who looks on while tasks are polled, if anybody: the same at every call.
+    fn polls(&self) -> Option<&dyn WatchPolls> {
+        None
+    }
+
+    /// The loop goes; its tasks are still there.
+    fn closing(&self, _: &Core) {}
+
+    /// The loop goes; its tasks and its timers have gone.
+    fn closed(&self, _: &Core) {}
+}
+
+/// Who looks on while tasks are polled.
+pub(crate) trait WatchPolls: Onlooker {
+    /// Tasks are polled from now on; `news` says whether anything has come from outside the tasks
+    /// since the last time, or the loop has waited.
+    fn begin(&self, news: bool);
+
+    /// Whether there is something to tell.
+    fn has_found(&self) -> bool;
+
+    /// Tells it. Called while nothing is borrowed; may run user code.
+    fn tell(&self, core: &Core);
+
+    /// No task is polled until the next [`WatchPolls::begin`].
+    fn end(&self);
 }
 
 /// The watch of a loop: one for all that are not configured, or its own.
@@ -111,6 +142,7 @@ impl Core {
         on_unobserved: Option<OnUnobserved>,
         watch: Watcher,
     ) -> NonNull<Core> {
+        let is_watched = watch.get().polls().is_some();
         let core = Box::new(Core {
             tasks: Tasks::new(Home::new(free), on_unobserved),
             timers: RefCell::new(Timers::new()),
@@ -121,6 +153,8 @@ impl Core {
             looks: Cell::new(0),
             verdict: Cell::new(None),
             condemned: Cell::new(false),
+            is_watched,
+            news: Cell::new(true),
             #[cfg(loom)]
             _tracked: loom::alloc::Track::new(()),
         });
@@ -218,6 +252,7 @@ impl Core {
     pub(crate) fn look(&self) {
         if self.tasks.home.bell.answer() {
             self.worried.set(false);
+            self.news.set(true);
             self.tasks.home.read_letters(|slot, reset| self.hear(Key(slot), reset));
         }
         if self.timers.borrow().len() > 0 {
@@ -226,6 +261,7 @@ impl Core {
                 // One at a time, since a wake may be foreign code that arms and disarms.
                 let due = self.timers.borrow_mut().fire(now);
                 let Some(wakee) = due else { break };
+                self.news.set(true);
                 wakee.wake();
             }
         } else if !self.tasks.ready.is_empty() {
@@ -246,11 +282,16 @@ impl Core {
         let countdown = &self.tasks.home.countdown;
         loop {
             countdown.set(i64::from(STRIDE) - 1);
-            // SAFETY: the caller says so. The end of `main` stops the countdown.
-            while unsafe { self.tasks.run_one() } {
-                countdown.set(countdown.get() - 1);
-                if countdown.get() < 0 {
-                    break;
+            if self.is_watched {
+                // SAFETY: the caller says so.
+                unsafe { self.run_watched(false) };
+            } else {
+                // SAFETY: the caller says so. The end of `main` stops the countdown.
+                while unsafe { self.tasks.run_one(&()) } {
+                    countdown.set(countdown.get() - 1);
+                    if countdown.get() < 0 {
+                        break;
+                    }
                 }
             }
             self.tasks.step_back();
@@ -268,6 +309,54 @@ impl Core {
                 return false;
             }
         }
+    }
+
+    /// Polls one task; false if none is ready.
+    ///
+    /// # Safety
+    /// As [`Core::run_ready`].
+    pub(crate) unsafe fn run_one(&self) -> bool {
+        // SAFETY: the caller says so.
+        let polled = unsafe {
+            if self.is_watched { self.run_watched(true) } else { self.tasks.run_one(&()) }
+        };
+        self.tasks.step_back();
+        polled
+    }
+
+    /// Polls what is ready until the countdown ends, or one task, while the watch looks on. Whether
+    /// any task was polled.
+    ///
+    /// # Safety
+    /// As [`Core::run_ready`]; the caller steps back.
+    #[cold]
+    #[inline(never)]
+    unsafe fn run_watched(&self, once: bool) -> bool {
+        let countdown = &self.tasks.home.countdown;
+        let watch = self.watch();
+        let Some(polls) = watch.get().polls() else {
+            // The loop was dropped meanwhile, and its tasks with it.
+            return false;
+        };
+        polls.begin(self.news.replace(false));
+        let mut polled = false;
+        // SAFETY: the caller says so. Stepping back comes before user code.
+        while unsafe { self.tasks.run_one(polls) } {
+            polled = true;
+            if polls.has_found() {
+                self.tasks.step_back();
+                polls.tell(self);
+            }
+            if once || self.condemned.get() {
+                break;
+            }
+            countdown.set(countdown.get() - 1);
+            if countdown.get() < 0 {
+                break;
+            }
+        }
+        polls.end();
+        polled
     }
 
     /// Has suspects looked at.
@@ -336,6 +425,7 @@ impl Core {
             Some(deadline) if !self.clock.is_simulated() => {
                 let left = deadline.saturating_sub(self.stamp());
                 if left > 0 {
+                    self.news.set(true);
                     self.tasks.home.bell.park(Some(Duration::from_nanos(left)));
                 }
             }
@@ -351,6 +441,7 @@ impl Core {
 
     /// Parks until the bell rings, and tells the watch once if that takes too long.
     fn park_patiently(&self) {
+        self.news.set(true);
         let watch = self.watch();
         let patience = watch.get().patience(self).filter(|_| !self.worried.get());
         let Some(patience) = patience else { return self.tasks.home.bell.park(None) };
@@ -423,11 +514,13 @@ impl Core {
         unsafe {
             let this = core.as_ref();
             let entered = Entered::new(core.cast());
+            this.watch().get().closing(this);
             this.drop_tasks();
             // What remotes have asked for is dropped while the loop can still be reached.
             this.tasks.home.read_letters(|slot, reset| this.hear(Key(slot), reset));
             let wakees = this.timers.borrow_mut().take_all();
             drop(wakees);
+            this.watch().get().closed(this);
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
             let watch = this.watch.replace(Watcher::Common(&Asleep));

@@ -1,8 +1,15 @@
 //! What a loop may find while it runs, and what to do then.
 
-use std::fmt;
+use std::{fmt, panic::Location, rc::Rc, time::Duration};
 
-use super::stalled::Stalled;
+use super::{
+    info::TaskRef,
+    leftovers::Leftovers,
+    report::Span,
+    snapshot::Snapshot,
+    stalled::{Grade, Stalled},
+};
+use crate::turn::Core;
 
 /// Something that a loop has found while it runs, told to
 /// [`Builder::on_diagnostic`](crate::Builder::on_diagnostic). Its `Display` is the report.
@@ -32,16 +39,84 @@ pub enum Diagnostic {
     Cycle(Stalled),
     /// The loop has been idle for long, and only somebody else could wake it.
     Stall(Stalled),
+    /// A poll took long, in real time: nothing else could run meanwhile.
+    #[non_exhaustive]
+    SlowPoll {
+        /// Whose.
+        task: TaskRef,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// How long.
+        took: Duration,
+    },
+    /// The loop polls and polls: no timer has fired meanwhile, nothing has come from elsewhere, it
+    /// has not waited; and a few tasks wake themselves whenever they are polled. No proof that they
+    /// get nowhere: a computation that yields looks the same.
+    #[non_exhaustive]
+    Spinning {
+        /// For how many polls.
+        polls: u64,
+        /// Who, the busiest first.
+        spinners: Vec<Spinner>,
+    },
+    /// What was left when the loop was dropped.
+    Leftovers(Leftovers),
+}
+
+/// Whom a loop tells.
+pub(crate) type Tell = Rc<dyn Fn(&Diagnostic)>;
+
+/// A task that wakes itself whenever it is polled.
+///
+/// ```
+/// use boucle::{Diagnostic, Loop, Reaction, Spinner, yield_now};
+/// use std::{cell::RefCell, rc::Rc};
+///
+/// let log = Rc::new(RefCell::new(Vec::new()));
+/// let l = Loop::builder()
+///     .on_spinning(1000, Reaction::Tell)
+///     .on_diagnostic({
+///         let log = log.clone();
+///         move |found| {
+///             if let Diagnostic::Spinning { spinners, .. } = found {
+///                 log.borrow_mut().extend(spinners.iter().cloned());
+///             }
+///         }
+///     })
+///     .build();
+/// l.block_on(async {
+///     for _ in 0..2000 {
+///         yield_now().await;
+///     }
+/// });
+/// let spinner: &Spinner = &log.borrow()[0];
+/// assert_eq!((spinner.task.to_string(), spinner.polls, spinner.of), ("main #1".into(), 1000, 1000));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Spinner {
+    /// Which.
+    pub task: TaskRef,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// In how many of the last polls of the loop it woke itself.
+    pub polls: u64,
+    /// How many polls that were: 4096 at most.
+    pub of: u64,
 }
 
 impl Diagnostic {
-    /// The report, to be failed with.
-    pub(super) fn into_stalled(self) -> Option<Stalled> {
-        match self {
+    /// The report, to be failed with; `None` for what comes too late for that.
+    pub(super) fn into_stalled(self, core: &Core) -> Option<Stalled> {
+        let grade = match self {
             Diagnostic::Dead(stalled) | Diagnostic::Cycle(stalled) | Diagnostic::Stall(stalled) => {
-                Some(stalled)
+                return Some(stalled);
             }
-        }
+            Diagnostic::SlowPoll { .. } => Grade::Slow,
+            Diagnostic::Spinning { .. } => Grade::Spinning,
+            Diagnostic::Leftovers(_) => return None,
+        };
+        Some(Stalled::new(grade, self.to_string(), Snapshot::of(core)))
     }
 }
 
@@ -51,6 +126,22 @@ impl fmt::Display for Diagnostic {
             Diagnostic::Dead(stalled) | Diagnostic::Cycle(stalled) | Diagnostic::Stall(stalled) => {
                 stalled.fmt(f)
             }
+            Diagnostic::SlowPoll { task, spawned_at, took } => {
+                write!(
+                    f,
+                    "slow poll: {task} was polled for {}, spawned at {spawned_at}",
+                    Span(*took)
+                )
+            }
+            Diagnostic::Spinning { polls, spinners } => {
+                write!(f, "spinning: {polls} polls in a row, and nothing has come from elsewhere")?;
+                for Spinner { task, spawned_at, polls, of } in spinners {
+                    write!(f, "\n  {task} woke itself in {polls} of the last {of} polls, ")?;
+                    write!(f, "spawned at {spawned_at}")?;
+                }
+                Ok(())
+            }
+            Diagnostic::Leftovers(left) => left.fmt(f),
         }
     }
 }

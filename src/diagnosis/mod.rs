@@ -9,23 +9,34 @@
 //! | `stalled` | the error of a loop that cannot go on |
 //! | `diagnostic` | what a loop may find while it runs, and what to do then |
 //! | `watch` | when it looks, and what it finds |
+//! | `polls` | what looking on while tasks are polled finds |
+//! | `blocked` | the same from another thread, during a poll |
+//! | `leftovers` | what is left of a loop at its end |
 //! | `forever` | a task that is meant to wait for ever |
 //!
 //! Nothing here polls a task, and nothing keeps one: all is found from the loop's side, at the
 //! moment of asking.
 
+mod blocked;
 mod chains;
 mod diagnostic;
 mod forever;
 mod info;
+mod leftovers;
+mod polls;
 mod report;
 mod snapshot;
 mod stalled;
 mod watch;
 
-pub use diagnostic::{Diagnostic, Reaction};
+pub use blocked::{Blocked, Running};
+pub(crate) use blocked::{OnBlocked, Watchdog};
+pub(crate) use diagnostic::Tell;
+pub use diagnostic::{Diagnostic, Reaction, Spinner};
 pub use forever::{Forever, forever};
 pub use info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor};
+pub use leftovers::Leftovers;
+pub(crate) use polls::Polls;
 pub use snapshot::{Snapshot, snapshot};
 pub use stalled::{Grade, Stalled};
 pub(crate) use watch::{DEFAULT, Settings, VIRTUAL};

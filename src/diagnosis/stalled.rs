@@ -38,6 +38,10 @@ pub enum Grade {
     Cycle,
     /// A task can never run again: see [`Builder::on_dead`](crate::Builder::on_dead).
     Dead,
+    /// A poll took long: see [`Builder::on_slow_poll`](crate::Builder::on_slow_poll).
+    Slow,
+    /// Tasks only wake themselves: see [`Builder::on_spinning`](crate::Builder::on_spinning).
+    Spinning,
 }
 
 impl Stalled {

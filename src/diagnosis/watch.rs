@@ -5,7 +5,9 @@ use std::{
 };
 
 use super::{
-    diagnostic::{Diagnostic, Reaction},
+    diagnostic::{Diagnostic, Reaction, Tell},
+    leftovers::Leftovers,
+    polls::Polls,
     snapshot::Snapshot,
     stalled::{Grade, Stalled},
 };
@@ -13,8 +15,8 @@ use crate::{
     guard::{catch, discard},
     home::Who,
     queue::{self, Kind},
-    task::{Edge, Header, Id, Seen},
-    turn::{Core, Watch},
+    task::{Edge, Header, Id, Onlooker, Polled, Seen},
+    turn::{Core, Watch, WatchPolls, Watcher},
 };
 
 /// What is looked for, and what happens then.
@@ -23,9 +25,15 @@ pub(crate) struct Settings {
     pub(crate) on_cycle: Reaction,
     /// How long an idle loop waits for somebody else.
     pub(crate) on_stall: Option<(Duration, Reaction)>,
-    pub(crate) tell: Option<Rc<dyn Fn(&Diagnostic)>>,
+    pub(crate) tell: Option<Tell>,
     /// Circles that were reported.
     pub(crate) told: RefCell<HashSet<Vec<Id>>>,
+    /// Who looks on while tasks are polled.
+    pub(crate) polls: Option<Polls>,
+    /// Whether what is left at the end is told.
+    pub(crate) leftovers: bool,
+    /// What was left, while the loop goes.
+    pub(crate) left: RefCell<Option<Leftovers>>,
 }
 
 /// The watch of loops that are not configured, on the real clock.
@@ -42,6 +50,12 @@ pub(crate) struct Plain {
 /// How much one loop says on stderr.
 const TOLD: u32 = 16;
 
+/// How long a poll may take, if the environment asks.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// How many polls in a row are called spinning, if the environment asks.
+const SPINNING: u64 = 1_000_000;
+
 /// How many steps a chain of waits is followed.
 const STEPS: usize = 64;
 
@@ -52,6 +66,16 @@ fn is_asked_for() -> bool {
 }
 
 impl Settings {
+    /// The watch of a loop that is not configured: it has something of its own only if the
+    /// environment asks for what takes that.
+    pub(crate) fn watcher(plain: &'static Plain) -> Watcher {
+        if is_asked_for() {
+            Watcher::Own(Rc::new(Settings::of(plain)))
+        } else {
+            Watcher::Common(plain)
+        }
+    }
+
     /// What holds unless a builder says otherwise.
     pub(crate) fn of(plain: &Plain) -> Settings {
         let told = if cfg!(debug_assertions) || is_asked_for() {
@@ -60,12 +84,17 @@ impl Settings {
             Reaction::Ignore
         };
         let asked = is_asked_for().then_some((Duration::from_secs(5), Reaction::Tell));
+        let slow = is_asked_for().then_some((SLOW, Reaction::Tell));
+        let spin = is_asked_for().then_some((SPINNING, Reaction::Tell));
         Settings {
             on_dead: told,
             on_cycle: told,
             on_stall: plain.stall.or(asked),
             tell: None,
             told: RefCell::new(HashSet::new()),
+            polls: Polls::new(slow, spin, None),
+            leftovers: false,
+            left: RefCell::new(None),
         }
     }
 
@@ -85,8 +114,10 @@ impl Settings {
             }
             None => {}
         }
-        if let (Reaction::Fail, Some(stalled)) = (reaction, found.into_stalled()) {
-            core.condemn(Box::new(stalled));
+        if reaction == Reaction::Fail {
+            if let Some(stalled) = found.into_stalled(core) {
+                core.condemn(Box::new(stalled));
+            }
         }
     }
 
@@ -188,6 +219,62 @@ impl Watch for Settings {
         );
         let stalled = Stalled::new(Grade::Likely, headline, Snapshot::of(core));
         self.react(core, reaction, Diagnostic::Stall(stalled));
+    }
+
+    fn polls(&self) -> Option<&dyn WatchPolls> {
+        self.polls.is_some().then_some(self)
+    }
+
+    fn closing(&self, core: &Core) {
+        // While the thread unwinds, what is left is what the panic has left.
+        if self.leftovers && !std::thread::panicking() {
+            *self.left.borrow_mut() = Some(Leftovers::before(core));
+        }
+    }
+
+    fn closed(&self, core: &Core) {
+        let left = self.left.take().and_then(|left| left.after(core));
+        if let Some(left) = left {
+            self.react(core, Reaction::Tell, Diagnostic::Leftovers(left));
+        }
+    }
+}
+
+impl Onlooker for Settings {
+    fn before(&self, task: Polled<'_>) {
+        if let Some(polls) = &self.polls {
+            polls.before(task);
+        }
+    }
+
+    fn after(&self, task: Polled<'_>) {
+        if let Some(polls) = &self.polls {
+            polls.after(task);
+        }
+    }
+}
+
+impl WatchPolls for Settings {
+    fn begin(&self, news: bool) {
+        if let Some(polls) = &self.polls {
+            polls.begin(news);
+        }
+    }
+
+    fn has_found(&self) -> bool {
+        self.polls.as_ref().is_some_and(Polls::has_found)
+    }
+
+    fn tell(&self, core: &Core) {
+        for (reaction, found) in self.polls.iter().flat_map(Polls::take_found) {
+            self.react(core, reaction, found);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(polls) = &self.polls {
+            polls.end();
+        }
     }
 }
 

@@ -236,6 +236,21 @@ impl Anchor {
         }
     }
 
+    /// How many wakers exist; one if a letter about them is on its way.
+    ///
+    /// # Safety
+    /// Home only; the anchor is alive.
+    pub(crate) unsafe fn count_wakers(anchor: NonNull<Anchor>) -> usize {
+        // SAFETY: the caller says so.
+        let this = unsafe { anchor.as_ref() };
+        match this.word.peek() {
+            Peeked::Count(elsewhere) => {
+                usize::try_from(this.clones.get() as isize + elsewhere).unwrap_or_default()
+            }
+            Peeked::Posted | Peeked::Orphan => 1,
+        }
+    }
+
     /// A std waker is cloned, on any thread.
     ///
     /// # Safety

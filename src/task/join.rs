@@ -256,6 +256,7 @@ impl<T> JoinHandle<T> {
     pub fn result(&self) -> Option<Result<&T, &JoinError>> {
         let flags = self.task().flags();
         if flags & OUTPUT != 0 {
+            self.task().set(SEEN);
             // SAFETY: [handle]; the output leaves through `&mut self` only.
             Some(Ok(unsafe { &*self.output() }))
         } else if flags & ERROR != 0 {

@@ -66,6 +66,7 @@ pub use header::Id;
 pub use join::JoinHandle;
 pub(crate) use name::short as short_name;
 pub(crate) use nursery::Nursery;
+pub(crate) use run::{Onlooker, Polled};
 pub(crate) use state::ENDED;
 pub use state::Status;
 pub(crate) use survey::{Edge, Seen};

@@ -1,14 +1,62 @@
 //! One poll of one task.
 
-use std::ptr::{self, NonNull};
+use std::{
+    borrow::Cow,
+    panic::Location,
+    ptr::{self, NonNull},
+};
 
 use super::{
     end::{cancel_now, conclude},
-    header::Header,
+    header::{Header, Id},
     state::{BUSY, CANCEL, LIVE, QUEUED, STARTED},
-    tasks::Tasks,
+    tasks::{Tasks, name_of},
 };
 use crate::{home::Anchor, wakee::set_polled};
+
+/// Who looks on while tasks are polled. It runs no user code.
+pub(crate) trait Onlooker {
+    /// A task is about to be polled.
+    fn before(&self, task: Polled<'_>);
+
+    /// It was polled, and has not left the stack.
+    fn after(&self, task: Polled<'_>);
+}
+
+/// Nobody looks on.
+impl Onlooker for () {
+    #[inline(always)]
+    fn before(&self, _: Polled<'_>) {}
+
+    #[inline(always)]
+    fn after(&self, _: Polled<'_>) {}
+}
+
+/// The task that is on the stack, as an onlooker sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Polled<'t> {
+    task: &'t Header,
+    header: NonNull<Header>,
+}
+
+impl Polled<'_> {
+    pub(crate) fn id(self) -> Id {
+        self.task.id
+    }
+
+    pub(crate) fn place(self) -> &'static Location<'static> {
+        self.task.place
+    }
+
+    pub(crate) fn name(self) -> Cow<'static, str> {
+        name_of(self.header)
+    }
+
+    /// Whether it is pending, and was woken while it was polled.
+    pub(crate) fn woke_itself(self) -> bool {
+        self.task.flags() & (LIVE | QUEUED) == LIVE | QUEUED
+    }
+}
 
 /// A task that stays pending leaves the stack.
 ///
@@ -52,7 +100,7 @@ impl Tasks {
     /// The loop is entered, and the caller keeps it. The caller steps back before anything but
     /// the next call.
     #[inline(always)]
-    pub(crate) unsafe fn run_one(&self) -> bool {
+    pub(crate) unsafe fn run_one<O: Onlooker + ?Sized>(&self, onlooker: &O) -> bool {
         loop {
             let Some(header) = NonNull::new(self.ready.pop()) else { return false };
             // SAFETY: [queued] keeps the task until `QUEUED` is cleared, then `BUSY` does. The
@@ -70,7 +118,10 @@ impl Tasks {
                 task.stamp(self.home.looked.get());
                 self.running.set(header.as_ptr());
                 set_polled(header.as_ptr().cast());
-                if (task.vtable().poll)(header) {
+                onlooker.before(Polled { task, header });
+                let ended = (task.vtable().poll)(header);
+                onlooker.after(Polled { task: header.as_ref(), header });
+                if ended {
                     self.step_back();
                     conclude(header);
                 } else if header.as_ref().is(CANCEL) {

@@ -12,7 +12,7 @@
 //! | `FINISHED`, `FAILED`, `CANCELLED` | one of them, at the end | never | how it ended |
 //! | `OUTPUT` | with `FINISHED`, if there is a handle | when the output leaves the cell | the cell holds the output |
 //! | `ERROR` | with `FAILED` or `CANCELLED`, likewise | likewise | the cell holds the error |
-//! | `SEEN` | by `result` | never | the error does not count as unobserved |
+//! | `SEEN` | by `result` | never | the error does not count as unobserved, nor the output as not taken |
 //! | `SCOPED` | at birth | never | a child of a scope: a berth lies behind the header |
 //! | `BOUND` | by `cancel_on_drop` | never | the handle's drop cancels the task |
 //! | `REASON` | by a cancel with a reason | never | the reason is in the side table, until the task is marked as cancelled |

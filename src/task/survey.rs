@@ -4,7 +4,10 @@ use std::{borrow::Cow, panic::Location, ptr::NonNull};
 
 use super::{
     header::{Header, Id},
-    state::{AWAKE, LIVE, SCOPED, STARTED, SUSPECT, Status, TOLD, WANTED},
+    state::{
+        AWAKE, ERROR, FAILED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, STARTED, SUSPECT, Status, TOLD,
+        WANTED,
+    },
     tasks::{Tasks, name_of},
     waits::Waits,
     waker,
@@ -56,6 +59,37 @@ impl Tasks {
         });
         seen.sort_unstable_by_key(|seen| seen.id);
         seen
+    }
+
+    /// The tasks that have ended by themselves, and whose result somebody could still take but has
+    /// not looked at, in the order of their ids.
+    pub(crate) fn untaken(&self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        self.each(|anchor| {
+            let Some(header) = headed(anchor) else { return };
+            // SAFETY: tasks in the roster are alive, and no user code runs here.
+            let flags = unsafe { header.as_ref() }.flags();
+            let has_result = flags & OUTPUT != 0 || flags & (ERROR | FAILED) == ERROR | FAILED;
+            if has_result && flags & (HANDLE | SEEN | SCOPED) == HANDLE {
+                seen.push(self.see(header));
+            }
+        });
+        seen.sort_unstable_by_key(|seen| seen.id);
+        seen
+    }
+
+    /// How many wakers there are of all that has ended.
+    pub(crate) fn count_late_wakers(&self) -> usize {
+        let mut count = 0;
+        self.each(|anchor| {
+            // SAFETY: anchors in the roster are alive, and this is home.
+            unsafe {
+                if anchor.as_ref().flags.get() & LIVE == 0 {
+                    count += Anchor::count_wakers(anchor);
+                }
+            }
+        });
+        count
     }
 
     /// One task, or child of a scope, of this loop.

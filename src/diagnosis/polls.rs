@@ -1,0 +1,151 @@
+//! What looking on while tasks are polled finds: slow polls, tasks that spin, who is polled.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    blocked::Watchdog,
+    diagnostic::{Diagnostic, Reaction, Spinner},
+    info::TaskRef,
+};
+use crate::task::{Id, Polled};
+
+/// How many polls are looked at before a stretch is judged, at most.
+const WINDOW: u64 = 4096;
+
+/// Who has fewer than one in so many of these polls is not the one that spins.
+const SHARE: u64 = 16;
+
+/// Looks on while tasks are polled. Only loops that were asked to have one.
+#[derive(Default)]
+pub(crate) struct Polls {
+    /// How long a poll may take.
+    pub(crate) slow: Option<(Duration, Reaction)>,
+    /// How many polls in a row there may be.
+    pub(crate) spin: Option<(u64, Reaction)>,
+    watchdog: Option<Watchdog>,
+    since: Cell<Option<Instant>>,
+    /// How many polls there were since anything has come from outside, or since they were judged.
+    stretch: Cell<u64>,
+    /// This stretch was told.
+    is_told: Cell<bool>,
+    /// Who was polled in the last part of the stretch, and in how many polls it woke itself.
+    window: RefCell<HashMap<Id, (Spinner, u64)>>,
+    found: RefCell<Vec<(Reaction, Diagnostic)>>,
+    has_found: Cell<bool>,
+}
+
+/// The time, for durations of polls: real, whatever the clock of the loop says.
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Polls {
+    /// For what was asked for and is not to be ignored; `None` if that is nothing.
+    pub(crate) fn new(
+        slow: Option<(Duration, Reaction)>,
+        spin: Option<(u64, Reaction)>,
+        watchdog: Option<Watchdog>,
+    ) -> Option<Polls> {
+        let slow = slow.filter(|(_, reaction)| *reaction != Reaction::Ignore);
+        let spin = spin.filter(|(_, reaction)| *reaction != Reaction::Ignore);
+        let any = slow.is_some() || spin.is_some() || watchdog.is_some();
+        any.then(|| Polls { slow, spin, watchdog, ..Polls::default() })
+    }
+
+    pub(super) fn begin(&self, news: bool) {
+        if news {
+            self.stretch.set(0);
+            self.is_told.set(false);
+            self.window.borrow_mut().clear();
+        }
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.begin();
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.end();
+        }
+    }
+
+    pub(super) fn before(&self, task: Polled<'_>) {
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.pulse().begin(task.id().0.get(), task.place());
+        }
+        if self.slow.is_some() {
+            self.since.set(Some(now()));
+        }
+    }
+
+    pub(super) fn after(&self, task: Polled<'_>) {
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.pulse().end();
+        }
+        if let (Some((limit, reaction)), Some(since)) = (self.slow, self.since.get()) {
+            let took = now().saturating_duration_since(since);
+            if took > limit {
+                let spawned_at = task.place();
+                self.find(reaction, Diagnostic::SlowPoll { task: named(task), spawned_at, took });
+            }
+        }
+        if let Some((polls, reaction)) = self.spin.filter(|_| !self.is_told.get()) {
+            self.count(task, polls.max(1), reaction);
+        }
+    }
+
+    /// One more poll of the stretch.
+    fn count(&self, task: Polled<'_>, polls: u64, reaction: Reaction) {
+        let counted = self.stretch.get() + 1;
+        self.stretch.set(counted);
+        let size = polls.min(WINDOW);
+        if counted <= polls - size {
+            return;
+        }
+        let mut window = self.window.borrow_mut();
+        let (spinner, woken) = window.entry(task.id()).or_insert_with(|| {
+            let spawned_at = task.place();
+            (Spinner { task: named(task), spawned_at, polls: 0, of: size }, 0)
+        });
+        spinner.polls += 1;
+        *woken += u64::from(task.woke_itself());
+        if counted < polls {
+            return;
+        }
+        self.stretch.set(0);
+        let spins = |(spinner, woken): &(Spinner, u64)| {
+            *woken == spinner.polls && spinner.polls * SHARE >= size
+        };
+        let spinners = window.drain().map(|(_, found)| found).filter(spins);
+        let mut spinners: Vec<Spinner> = spinners.map(|(spinner, _)| spinner).collect();
+        drop(window);
+        // The busiest first.
+        spinners.sort_by_key(|spinner| (u64::MAX - spinner.polls, spinner.task.id));
+        if !spinners.is_empty() {
+            self.is_told.set(true);
+            self.find(reaction, Diagnostic::Spinning { polls, spinners });
+        }
+    }
+
+    fn find(&self, reaction: Reaction, found: Diagnostic) {
+        self.found.borrow_mut().push((reaction, found));
+        self.has_found.set(true);
+    }
+
+    pub(super) fn has_found(&self) -> bool {
+        self.has_found.get()
+    }
+
+    pub(super) fn take_found(&self) -> Vec<(Reaction, Diagnostic)> {
+        self.has_found.set(false);
+        self.found.take()
+    }
+}
+
+fn named(task: Polled<'_>) -> TaskRef {
+    TaskRef { id: task.id(), name: Some(task.name()) }
+}
