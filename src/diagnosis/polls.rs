@@ -126,7 +126,8 @@ impl Polls {
         // The busiest first.
         spinners.sort_by_key(|spinner| (u64::MAX - spinner.polls, spinner.task.id));
         if !spinners.is_empty() {
-            self.is_told.set(true);
+            // Whoever drives a loop on that has failed is to be told again.
+            self.is_told.set(reaction != Reaction::Fail);
             self.find(reaction, Diagnostic::Spinning { polls, spinners });
         }
     }

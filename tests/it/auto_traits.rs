@@ -3,9 +3,9 @@
 use std::{cell::Cell, future::Ready, rc::Rc};
 
 use boucle::{
-    Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, JoinNext, Loop, Members,
-    Racing, Remote, RemoteHandle, Sleep, Stalled, Status, TaskInfo, TaskSet, Timeout, TryGathering,
-    Wait, WaitUntil, Waited, Waiter,
+    Blocked, Canceller, Elapsed, Gathering, Id, Interval, JoinError, JoinHandle, JoinNext, Loop,
+    Members, Racing, Remote, RemoteHandle, Running, Sleep, Stalled, Status, TaskInfo, TaskSet,
+    Timeout, TryGathering, Wait, WaitUntil, Waited, Waiter,
     sync::{
         Acquire, AcquireOwned, Closed, Lock, Mutex, MutexGuard, OneshotReceiver, OneshotSender,
         OwnedPermit, Permit, Receiver, Receiving, RecvError, Semaphore, SendError, Sender, Sending,
@@ -27,6 +27,8 @@ fn t38_plain_data_goes_anywhere() {
     anywhere::<Remote>();
     anywhere::<RemoteHandle<std::cell::Cell<u8>>>();
     anywhere::<Stalled>();
+    anywhere::<(Blocked, Running)>();
+    anywhere::<boucle::Diagnostic>();
     anywhere::<TaskInfo>();
     anywhere::<(Id, Status)>();
     anywhere::<(SendError<u8>, TrySendError<u8>)>();

@@ -2,6 +2,7 @@
 //! springs.
 
 mod auto_traits;
+mod blocked;
 mod cancelling;
 mod channels;
 mod combinations;

@@ -248,21 +248,37 @@ pub(crate) struct Ended {
 ///
 /// `None` in that process, which goes on with the test; how it ended, in the calling one.
 pub(crate) fn subprocess(name: &str) -> Option<Ended> {
-    start(name, Stdio::piped())
+    start(name, Stdio::piped(), None)
+}
+
+/// As [`subprocess`], with the environment variable that asks for all that can be told.
+pub(crate) fn debugged_subprocess(name: &str) -> Option<Ended> {
+    start(name, Stdio::piped(), Some("1"))
+}
+
+/// As [`subprocess`], but its stderr goes to a file.
+#[cfg(target_os = "linux")]
+pub(crate) fn filed_subprocess(name: &str, stderr: std::fs::File) -> Option<Ended> {
+    start(name, stderr.into(), None)
 }
 
 /// As [`subprocess`], but its stderr is full from the start: whatever is written there fails.
 #[cfg(target_os = "linux")]
 pub(crate) fn unheard_subprocess(name: &str) -> Option<Ended> {
-    start(name, std::fs::File::options().write(true).open("/dev/full").unwrap().into())
+    start(name, std::fs::File::options().write(true).open("/dev/full").unwrap().into(), None)
 }
 
-fn start(name: &str, stderr: Stdio) -> Option<Ended> {
+fn start(name: &str, stderr: Stdio, debug: Option<&str>) -> Option<Ended> {
     const CHILD: &str = "BOUCLE_TEST_CHILD";
     if std::env::var_os(CHILD).is_some_and(|child| child == name) {
         return None;
     }
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    match debug {
+        Some(value) => command.env("BOUCLE_DEBUG", value),
+        None => command.env_remove("BOUCLE_DEBUG"),
+    };
+    let mut child = command
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, name)
         .stdin(Stdio::null())
