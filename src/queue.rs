@@ -325,20 +325,24 @@ impl Node {
     }
 }
 
-/// Everybody on this thread who waits in a queue, in no particular order. Runs no user code.
+/// Everybody on this thread who waits in a queue, in no particular order: nobody at the end of the
+/// thread, when the table may have gone before a loop has. Runs no user code.
 pub(crate) fn all_waiting() -> Vec<Waiting> {
-    TABLE.with(|table| {
+    let waiting = TABLE.try_with(|table| {
         let mut table = table.borrow_mut();
         table.nodes.iter_mut().filter_map(|(_, node)| node.waiting()).collect()
-    })
+    });
+    waiting.unwrap_or_default()
 }
 
 /// Who has this place, if anybody waits there.
 pub(crate) fn waiting_at(place: u32) -> Option<Waiting> {
-    TABLE.with(|table| table.borrow_mut().nodes.get_mut(place).and_then(|node| node.waiting()))
+    let at = |table: &Rc<RefCell<Table>>| table.borrow_mut().nodes.get_mut(place)?.waiting();
+    TABLE.try_with(at).ok().flatten()
 }
 
 /// The line with this number of somebody who waits.
 pub(crate) fn line(index: u32) -> Option<Line> {
-    TABLE.with(|table| table.borrow_mut().lines.get_mut(index).cloned())
+    let at = |table: &Rc<RefCell<Table>>| table.borrow_mut().lines.get_mut(index).cloned();
+    TABLE.try_with(at).ok().flatten()
 }

@@ -5,7 +5,7 @@
 //! at the clock until it was, and one that is not has an hour.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     rc::Rc,
     sync::{Mutex, mpsc},
@@ -579,6 +579,43 @@ fn leftovers_never_panic_in_a_drop_and_are_silent_while_the_thread_unwinds() {
         boom();
     });
     assert_eq!((report.as_str(), log.take().len()), ("boom", 0));
+}
+
+#[test]
+fn a_loop_that_goes_with_its_thread_tells_what_is_left() {
+    thread_local! {
+        static BEFORE: RefCell<Option<Loop>> = const { RefCell::new(None) };
+        static AFTER: RefCell<Option<Loop>> = const { RefCell::new(None) };
+    }
+    const NAME: &str = "blocked::a_loop_that_goes_with_its_thread_tells_what_is_left";
+    // A subprocess, since a panic at the end of a thread aborts.
+    let Some(ended) = subprocess(NAME) else {
+        let (tell, told) = mpsc::channel();
+        // Real threads: only the end of one destroys its thread-locals, in an order of the system's.
+        let ends = move || {
+            BEFORE.with_borrow(|_| {});
+            let make = || {
+                let tell = tell.clone();
+                let tell = move |found: &Diagnostic| {
+                    let text = found.to_string();
+                    drop(tell.send(text.lines().next().unwrap_or_default().to_owned()));
+                };
+                let l = Loop::builder().strict().on_diagnostic(tell).build();
+                let gate = Rc::new(Waiter::new(1));
+                drop(l.spawn(async move { gate.wait().await }));
+                l.run_until_stalled();
+                l
+            };
+            let (before, after) = (make(), make());
+            AFTER.set(Some(after));
+            BEFORE.set(Some(before));
+        };
+        thread::spawn(ends).join().unwrap();
+        let left = "left at the end of the loop: 1 task that has not ended";
+        assert_eq!(told.iter().collect::<Vec<_>>(), [left, left]);
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
 }
 
 #[test]
