@@ -21,7 +21,6 @@ use boucle::{
 
 use crate::support::{
     Log, boom, debugged_subprocess, foreign_waker, own_waker, panics, quiet, subprocess,
-    virtual_loop,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -128,7 +127,9 @@ fn every_way_to_drive_a_loop_measures_polls() {
     l.block_on(async { dawdle(2 * MS) });
     assert_eq!(log.take(), ["main #3 true"]);
     // A child is polled inside its parent.
-    l.block_on(async { drop(gather([async { dawdle(2 * MS) }]).await) });
+    l.block_on(async {
+        gather([async { dawdle(2 * MS) }]).await;
+    });
     assert_eq!(log.take(), ["main #4 true"]);
 }
 
@@ -166,7 +167,7 @@ fn a_slow_poll_can_fail_the_run() {
     l.run();
     assert!(next.is_finished());
     let _slow = l.spawn(async { dawdle(MS) });
-    assert!(panics(|| drop(l.step())).starts_with("slow poll: "));
+    assert!(panics(|| l.step()).starts_with("slow poll: "));
 }
 
 #[test]
@@ -177,7 +178,8 @@ fn whoever_is_told_may_do_as_it_likes() {
         let (log, gate, handle) = (log.clone(), gate.clone(), handle.clone());
         move |_: &Diagnostic| {
             gate.set();
-            drop(handle.take().map(|task: boucle::JoinHandle<()>| task.cancel()));
+            let task: Option<boucle::JoinHandle<()>> = handle.take();
+            assert!(task.is_some_and(|task| task.cancel()));
             drop(spawn(async {}).named("told"));
             let snapshot = boucle::snapshot();
             let names = snapshot.tasks().iter().map(|task| task.name.to_string());
@@ -249,7 +251,7 @@ fn a_poll_that_goes_on_is_told_while_it_does() {
 fn a_watchdog_of_a_loop_that_is_never_driven_does_not_start() {
     let (tell, told) = mpsc::channel::<()>();
     let tell = Mutex::new(tell);
-    let on_blocked = move |_: &Blocked| drop(tell.lock().unwrap().send(()));
+    let on_blocked = move |_: &Blocked| tell.lock().unwrap().send(()).unwrap();
     let l = Loop::builder().watchdog(MS).on_blocked(on_blocked).build();
     let task = l.spawn(async {});
     drop(l);
