@@ -116,6 +116,14 @@ impl Watcher {
             Watcher::Own(watch) => &**watch,
         }
     }
+
+    /// The watch of a loop that is configured: only that one looks on, and sees the loop off.
+    fn own(&self) -> Option<&Rc<dyn Watch>> {
+        match self {
+            Watcher::Common(_) => None,
+            Watcher::Own(watch) => Some(watch),
+        }
+    }
 }
 
 /// What became of a wait.
@@ -142,7 +150,7 @@ impl Core {
         on_unobserved: Option<OnUnobserved>,
         watch: Watcher,
     ) -> NonNull<Core> {
-        let is_watched = watch.get().polls().is_some();
+        let is_watched = watch.own().is_some_and(|watch| watch.polls().is_some());
         let core = Box::new(Core {
             tasks: Tasks::new(Home::new(free), on_unobserved),
             timers: RefCell::new(Timers::new()),
@@ -514,18 +522,23 @@ impl Core {
         unsafe {
             let this = core.as_ref();
             let entered = Entered::new(core.cast());
-            this.watch().get().closing(this);
+            let own = this.watch.borrow().own().cloned();
+            if let Some(watch) = &own {
+                watch.closing(this);
+            }
             this.drop_tasks();
             // What remotes have asked for is dropped while the loop can still be reached.
             this.tasks.home.read_letters(|slot, reset| this.hear(Key(slot), reset));
             let wakees = this.timers.borrow_mut().take_all();
             drop(wakees);
-            this.watch().get().closed(this);
+            if let Some(watch) = &own {
+                watch.closed(this);
+            }
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
             let watch = this.watch.replace(Watcher::Common(&Asleep));
             let verdict = this.take_verdict();
-            let _ = catch(|| drop((callback, host, watch, verdict))).map_err(discard);
+            let _ = catch(|| drop((callback, host, watch, own, verdict))).map_err(discard);
             // What a panic carries may hold the handle of another task that panicked.
             while let Some(unobserved) = this.tasks.take_unobserved() {
                 unobserved.lament();
