@@ -148,7 +148,7 @@ impl fmt::Display for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => write!(f, "{name} {}", self.id),
-            None => write!(f, "task {}, which has ended", self.id),
+            None => write!(f, "task {} (ended)", self.id),
         }
     }
 }

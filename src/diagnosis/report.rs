@@ -104,8 +104,12 @@ impl Line<'_> {
     fn waits(&self) -> String {
         let mut waits = &*self.task.waits;
         let mut text = String::new();
-        if let [WaitInfo { what: WaitsFor::Children, .. }, more @ ..] = waits {
-            text += if more.is_empty() { "its children" } else { "its children: " };
+        if let [WaitInfo { what: WaitsFor::Children, at, .. }, more @ ..] = waits {
+            text += "its children";
+            if let Some(at) = at {
+                let _ = write!(text, " at {at}");
+            }
+            text += if more.is_empty() { "" } else { ": " };
             waits = more;
         }
         for (index, wait) in waits.iter().take(WAITS).enumerate() {
@@ -132,7 +136,7 @@ impl Line<'_> {
             },
             WaitsFor::Children => "its children".into(),
             WaitsFor::Remote => "an answer from elsewhere".into(),
-            WaitsFor::Forever => "ever, on purpose".into(),
+            WaitsFor::Forever => "ever on purpose".into(),
             WaitsFor::Foreign => "a foreign future".into(),
             WaitsFor::Nothing => "nothing: nobody can wake it".into(),
         }
@@ -141,7 +145,7 @@ impl Line<'_> {
     fn resource(&self, resource: &Resource, wants: usize) -> String {
         let which = match &resource.name {
             Some(name) => format!(" {name:?}"),
-            None => format!(" made at {}", resource.made_at),
+            None => format!(" (made at {})", resource.made_at),
         };
         let taken = self.takers(resource);
         match resource.kind {

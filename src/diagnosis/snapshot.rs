@@ -240,8 +240,13 @@ fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInf
             Waits::Forever(at) => waits.push(alone(WaitsFor::Forever, at)),
             _ => {}
         }
-        waits
-            .extend(found.into_iter().map(|wait| WaitInfo { since: wait.since.or(since), ..wait }));
+        let shared: Vec<Id> = found.iter().filter_map(|wait| shared_task(&wait.what)).collect();
+        let found = found.into_iter().filter(|wait| match &wait.what {
+            // One of those who share the end of a task is woken by it, and wakes the others.
+            WaitsFor::Task(task) => !shared.contains(&task.id),
+            _ => true,
+        });
+        waits.extend(found.map(|wait| WaitInfo { since: wait.since.or(since), ..wait }));
         if has_wakers && !remote {
             waits.push(alone(WaitsFor::Foreign, None));
         } else if waits.is_empty() && seen.status == Status::Waiting {
@@ -259,6 +264,16 @@ fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInf
         polled_at: since,
         has_wakers,
         is_scoped: seen.is_scoped,
+    }
+}
+
+/// The task whose end several await, if it is that.
+fn shared_task(what: &WaitsFor) -> Option<Id> {
+    match what {
+        WaitsFor::Resource { resource, .. } if resource.kind == ResourceKind::Task => {
+            resource.taken_by.first().map(|task| task.id)
+        }
+        _ => None,
     }
 }
 

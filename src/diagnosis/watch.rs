@@ -153,7 +153,10 @@ impl Settings {
             return;
         }
         self.told.borrow_mut().insert(members);
-        let headline = "tasks wait for each other".to_owned();
+        let headline = match *circle {
+            [_] => "a task waits for itself".to_owned(),
+            _ => "tasks wait for each other".to_owned(),
+        };
         let stalled = Stalled::new(Grade::Cycle, headline, snapshot);
         self.react(core, self.on_cycle, Diagnostic::Cycle(stalled));
     }

@@ -275,7 +275,7 @@ fn what_a_task_waits_for_is_told() {
     let _a = l.spawn(async move { drop(m.lock().await) }).named("a");
     let _b = l.spawn(async move { drop(s.acquire().await) }).named("b");
     let told = panics(|| l.block_on(std::future::pending::<()>()));
-    for line in ["for mutex made at", "for 1 permit of semaphore made at"] {
+    for line in ["for mutex (made at", "for 1 permit of semaphore (made at"] {
         assert!(told.contains(line), "{told}");
     }
 }

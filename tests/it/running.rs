@@ -350,7 +350,7 @@ fn a_loop_that_can_never_go_on_says_who_waits_for_what() {
     let lines: Vec<&str> = report.lines().collect();
     assert_eq!(lines.len(), 3);
     assert!(lines[0].starts_with("deadlock: 2 tasks wait"), "{report}");
-    assert!(lines[1].contains("child #1 WAITING, waiting for waiter made at"), "{report}");
+    assert!(lines[1].contains("child #1 WAITING, waiting for waiter (made at"), "{report}");
     assert!(
         lines[2].contains("main #2 WAITING, waiting for the end of child #1, spawned at"),
         "{report}"
@@ -367,7 +367,7 @@ fn a_report_tells_the_last_wait_of_a_task_not_an_earlier_one() {
         (&Waiter::new(1)).await;
     });
     let report = stalled.unwrap_err().to_string();
-    assert!(report.contains("main #1 WAITING, waiting for waiter made at"), "{report}");
+    assert!(report.contains("main #1 WAITING, waiting for waiter (made at"), "{report}");
 }
 
 #[test]

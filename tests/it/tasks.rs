@@ -503,7 +503,7 @@ fn t30_a_task_that_has_cancelled_another_can_still_be_found_stuck() {
             // Its own waker is known as such, and not kept as a clone that might wake it.
             (&Waiter::new(1)).await;
         });
-        assert!(stalled.unwrap_err().to_string().contains("for waiter made at"));
+        assert!(stalled.unwrap_err().to_string().contains("for waiter (made at"));
         return;
     };
     assert!(ended.status.success(), "{ended:?}");
