@@ -15,6 +15,7 @@ mod remote;
 mod resets;
 mod running;
 mod scope;
+mod stuck;
 #[allow(unsafe_code)]
 mod support;
 mod sync;
