@@ -6,6 +6,7 @@
 //! | `snapshot` | how to gather it, in one walk over tasks, timers and queues |
 //! | `chains` | who waits for whom: circles, and tasks that only stuck tasks can wake |
 //! | `report` | how it reads |
+//! | `dot` | how it is drawn |
 //! | `stalled` | the error of a loop that cannot go on |
 //! | `diagnostic` | what a loop may find while it runs, and what to do then |
 //! | `watch` | when it looks, and what it finds |
@@ -20,6 +21,7 @@
 mod blocked;
 mod chains;
 mod diagnostic;
+mod dot;
 mod forever;
 mod info;
 mod leftovers;

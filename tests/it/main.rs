@@ -6,6 +6,7 @@ mod blocked;
 mod cancelling;
 mod channels;
 mod combinations;
+mod graphs;
 mod hostile;
 mod intervals;
 mod locks;
