@@ -7,6 +7,7 @@
 //! | `chains` | who waits for whom: circles, and tasks that only stuck tasks can wake |
 //! | `report` | how it reads |
 //! | `dot` | how it is drawn |
+//! | `data` | how it is written as data, with the feature `serde` |
 //! | `stalled` | the error of a loop that cannot go on |
 //! | `diagnostic` | what a loop may find while it runs, and what to do then |
 //! | `watch` | when it looks, and what it finds |
@@ -20,6 +21,8 @@
 
 mod blocked;
 mod chains;
+#[cfg(feature = "serde")]
+mod data;
 mod diagnostic;
 mod dot;
 mod forever;

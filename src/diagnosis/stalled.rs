@@ -21,7 +21,7 @@ use super::{info::TaskInfo, snapshot::Snapshot};
 pub struct Stalled {
     grade: Grade,
     /// What it is about, one line.
-    headline: String,
+    pub(super) headline: String,
     snapshot: Snapshot,
 }
 

@@ -9,6 +9,8 @@ mod combinations;
 mod graphs;
 mod hostile;
 mod intervals;
+#[cfg(feature = "serde")]
+mod json;
 mod locks;
 mod panics;
 mod races;
