@@ -53,6 +53,8 @@ mod remote;
 mod scope;
 mod shared;
 mod shield;
+#[cfg(all(unix, feature = "signal", not(loom)))]
+mod signal;
 #[allow(unsafe_code)]
 mod spawn;
 pub mod sync;
@@ -76,6 +78,8 @@ pub use remote::{Remote, RemoteHandle, remote};
 pub use scope::{NeverReady, Ready, Scope, ScopedHandle, TryScope, scope, try_scope};
 pub use shared::Shared;
 pub use shield::{Shield, shield};
+#[cfg(all(unix, feature = "signal", not(loom)))]
+pub use signal::report_on_sigquit;
 pub use spawn::{YieldNow, spawn, yield_now};
 pub use sync::Waiter;
 pub use task::{Canceller, Id, JoinError, JoinHandle, Status};

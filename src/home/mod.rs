@@ -175,6 +175,12 @@ impl HomeRef {
         posted.map_err(drop_letter).is_ok()
     }
 
+    /// Whether the loop is gone.
+    #[cfg(all(unix, feature = "signal", not(loom)))]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox().is_closed()
+    }
+
     /// Whether this is the home of the loop that is entered on this thread.
     pub(crate) fn is_here(&self) -> bool {
         ptr::eq(here(), self.0.as_ptr())
@@ -188,6 +194,14 @@ impl HomeRef {
     fn bell(&self) -> &Bell {
         // SAFETY: this reference keeps the home; the bell is made for any thread.
         unsafe { &(*self.0.as_ptr()).bell }
+    }
+}
+
+#[cfg(all(unix, feature = "signal", not(loom)))]
+impl PartialEq for HomeRef {
+    fn eq(&self, other: &HomeRef) -> bool {
+        // Each keeps its home, so the address names it.
+        self.0 == other.0
     }
 }
 
@@ -331,6 +345,13 @@ impl Home {
         }
         self.expecting.set(self.inbox.is_expecting());
         self.expecting.get() && self.serving.get() == 0
+    }
+
+    /// A reference, for another thread, that does not count as a writer.
+    #[cfg(all(unix, feature = "signal", not(loom)))]
+    pub(crate) fn reference(&self) -> HomeRef {
+        // SAFETY: a home is alive while anybody refers to it.
+        unsafe { HomeRef::new(self.this()) }
     }
 
     /// Makes somebody who may write to this loop.

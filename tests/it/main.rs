@@ -18,6 +18,8 @@ mod remote;
 mod resets;
 mod running;
 mod scope;
+#[cfg(all(unix, feature = "signal"))]
+mod signals;
 mod stuck;
 #[allow(unsafe_code)]
 mod support;

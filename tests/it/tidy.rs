@@ -23,6 +23,7 @@ const HOUSE: &[(u8, &[&str])] = &[
             "scope",
             "shared",
             "shield",
+            "signal",
             "spawn",
             "sync",
             "task_set",
