@@ -242,6 +242,8 @@ impl Serialize for Grade {
             Grade::Likely => "likely",
             Grade::Cycle => "cycle",
             Grade::Dead => "dead",
+            Grade::Slow => "slow",
+            Grade::Spinning => "spinning",
         })
     }
 }

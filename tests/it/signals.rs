@@ -77,7 +77,9 @@ async fn meanwhile(when: impl FnOnce() + Send + 'static) {
             state.0 = true;
             state.1.take()
         };
-        waker.map(Waker::wake);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }));
     poll_fn(|cx| {
         let mut state = state.lock().unwrap();
@@ -123,7 +125,7 @@ fn a_loop_that_sleeps_prints_its_snapshot_each_time() {
             "boucle: SIGQUIT: 3 tasks on thread 'kitchen', 1 stuck",
             "  main #1 WAITING, waiting for a foreign future, spawned at HERE",
             "    guest #2 WAITING, waiting for waiter \"gate\" at HERE, spawned at HERE",
-            "    hermit #3 WAITING, waiting for ever, on purpose at HERE, spawned at HERE",
+            "    hermit #3 WAITING, waiting for ever on purpose at HERE, spawned at HERE",
         ];
         assert_eq!(report, expected);
     }
@@ -203,7 +205,7 @@ fn the_host_of_a_loop_is_called() {
     let expected = [
         "rung",
         "boucle: SIGQUIT: 1 task on thread 'kitchen', 1 stuck",
-        "  hermit #1 WAITING, waiting for ever, on purpose at HERE, spawned at HERE",
+        "  hermit #1 WAITING, waiting for ever on purpose at HERE, spawned at HERE",
     ];
     assert_eq!(report, expected);
     end(child, stderr);
