@@ -8,7 +8,7 @@ pub(crate) use std::{
     alloc::{alloc, dealloc},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering},
     },
     thread::{Thread, current, park, park_timeout},
 };
@@ -18,7 +18,7 @@ pub(crate) use loom::{
     alloc::{alloc, dealloc},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering},
     },
     thread::{Thread, current, park},
 };

@@ -14,12 +14,9 @@
 //!
 //! `[pulse]` invariant: what is stored as a place is null or was a `&'static Location`.
 
-use std::{
-    panic::Location,
-    ptr,
-    // Nothing waits for these, and no model drives a loop that is watched: not from the facade.
-    sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
-};
+use std::{panic::Location, ptr};
+
+use crate::facade::{AtomicPtr, AtomicUsize, Ordering};
 
 #[derive(Default)]
 pub(crate) struct Pulse {

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use boucle::{Loop, Reaction, Sleep, forever, gather, scope, sleep, yield_now};
+use boucle::{Loop, Reaction, Running, Sleep, forever, gather, scope, sleep, yield_now};
 use loom::{
     cell::UnsafeCell,
     sync::{
@@ -1057,5 +1057,27 @@ fn t29_cancel_elsewhere_against_loop_drop() {
             assert!(Stranger::new().block_on(answer).is_err());
         });
         l.run_until_stalled();
+    });
+}
+
+#[test]
+fn who_runs_against_the_next_poll() {
+    explore("asking who runs against the next poll", || {
+        let running = Running::new();
+        let l = Loop::builder().running(&running).build();
+        // Two lines, so that these are two places.
+        let first = l.spawn(yield_now());
+        let second = l.spawn(yield_now());
+        let tasks = [first, second];
+        let known = [0, 1].map(|at| (tasks[at].id(), tasks[at].spawned_at()));
+        let asks = thread::spawn(move || {
+            // The number and the place of one task, never of two.
+            if let Some((id, place)) = running.task() {
+                let task = known.iter().find(|task| task.0 == id).expect("a task of the loop");
+                assert!(std::ptr::eq(task.1, place));
+            }
+        });
+        l.run_until_stalled();
+        asks.join().unwrap();
     });
 }
