@@ -121,9 +121,14 @@ fn every_way_to_drive_a_loop_measures_polls() {
     let _a = l.spawn(async { dawdle(2 * MS) }).named("a");
     assert!(l.step() && !l.step());
     assert_eq!(log.take(), ["a #1 true"]);
-    let _b = l.spawn(async { (sleep(HOUR).await, dawdle(2 * MS)).1 }).named("b");
+    let b = || async {
+        dawdle(2 * MS);
+        sleep(HOUR).await;
+        dawdle(2 * MS);
+    };
+    let _b = l.spawn(b()).named("b");
     l.advance(HOUR);
-    assert_eq!(log.take(), ["b #2 true"]);
+    assert_eq!(log.take(), ["b #2 true", "b #2 true"]);
     l.block_on(async { dawdle(2 * MS) });
     assert_eq!(log.take(), ["main #3 true"]);
     // A child is polled inside its parent.
@@ -159,12 +164,12 @@ fn a_slow_poll_can_fail_the_run() {
     assert_eq!(log.take().len(), 1);
     // Nobody else is polled after it, until the loop is driven on.
     let _slow = l.spawn(async { dawdle(MS) }).named("slow");
-    let next = l.spawn(async {}).named("next");
+    let next = l.spawn(async { dawdle(MS) }).named("next");
     let report = panics(|| l.run());
     assert!(report.starts_with("slow poll: slow #2 was polled for "), "{report}");
     assert!(report.contains("\n  next #3 NEW, spawned at "), "{report}");
     assert!(!next.is_finished());
-    l.run();
+    assert!(panics(|| l.run()).starts_with("slow poll: next #3 "));
     assert!(next.is_finished());
     let _slow = l.spawn(async { dawdle(MS) });
     assert!(panics(|| l.step()).starts_with("slow poll: "));
@@ -187,13 +192,14 @@ fn whoever_is_told_may_do_as_it_likes() {
             boom();
         }
     };
-    let builder = Loop::builder().virtual_time().on_slow_poll(MS, Reaction::Tell);
+    // Long enough for the quick polls of a machine that is busy with something else.
+    let builder = Loop::builder().virtual_time().on_slow_poll(100 * MS, Reaction::Tell);
     let l = builder.on_diagnostic(tell).build();
     quiet();
     let waits = l.spawn(async move { gate.wait().await }).named("waits");
     handle.set(Some(l.spawn(spin(usize::MAX)).named("cancelled")));
     l.run_until_stalled_for(2);
-    let _slow = l.spawn(async { dawdle(MS) }).named("slow");
+    let _slow = l.spawn(async { dawdle(100 * MS) }).named("slow");
     l.run();
     assert!(waits.is_finished());
     assert_eq!(log.take(), ["waits told"]);
@@ -231,10 +237,10 @@ fn a_poll_that_goes_on_is_told_while_it_does() {
             async move { told.recv().unwrap() }
         });
         let place = task.spawned_at();
-        let blocked = l.block_on(task).unwrap();
-        // The future of `block_on` is a task too.
-        let number: u64 = id[1..].parse().unwrap();
-        assert_eq!(blocked.id.to_string(), format!("#{}", 2 * number - 1));
+        // Nobody else is polled, so that nobody else can be told, however slow the machine is.
+        l.run();
+        let blocked = task.result().unwrap().unwrap();
+        assert_eq!(blocked.id.to_string(), id);
         assert_eq!(blocked.spawned_at, place);
         assert!(blocked.lasted >= MS);
         let text = blocked.to_string();
@@ -677,10 +683,12 @@ fn the_environment_asks_for_all_that_takes_no_thread() {
     const NAME: &str = "blocked::the_environment_asks_for_all_that_takes_no_thread";
     let Some(ended) = debugged_subprocess(NAME) else { return misbehave() };
     assert!(ended.status.success(), "{ended:?}");
-    let told = said(&ended.stderr);
-    assert_eq!(told.len(), 2, "{}", ended.stderr);
-    assert!(told[0].starts_with("slow poll: main #1 was polled for "), "{told:?}");
-    assert!(told[1].starts_with("spinning: 1"), "{told:?}");
+    // A machine that is busy with something else may make more polls slow.
+    let (slow, told): (Vec<&str>, Vec<&str>) = said(&ended.stderr)
+        .into_iter()
+        .partition(|line| line.starts_with("slow poll: main #1 was polled for "));
+    assert!(!slow.is_empty(), "{}", ended.stderr);
+    assert_eq!(told, ["spinning: 1"], "{}", ended.stderr);
     let spinner = "  main #1 woke itself in 4096 of the last 4096 polls, spawned at ";
     assert!(ended.stderr.lines().any(|line| line.starts_with(spinner)), "{}", ended.stderr);
 }
