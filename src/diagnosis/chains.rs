@@ -1,9 +1,8 @@
 //! Who waits for whom: circles, and tasks that only stuck tasks can wake.
 
-use std::collections::HashMap;
-
 use super::{
     info::{Resource, ResourceKind, TaskInfo, WaitsFor},
+    map::Map,
     snapshot::Snapshot,
 };
 use crate::task::{Id, Status};
@@ -39,8 +38,7 @@ impl Snapshot {
     /// ```
     pub fn stuck(&self) -> Vec<&TaskInfo> {
         let tasks = self.tasks();
-        let at: HashMap<Id, usize> =
-            tasks.iter().enumerate().map(|(at, task)| (task.id, at)).collect();
+        let at: Map<Id, usize> = tasks.iter().enumerate().map(|(at, task)| (task.id, at)).collect();
         let mut stuck = vec![true; tasks.len()];
         // Whom a task that turns out not to be stuck takes along, and whom any such task does.
         let mut takes = vec![Vec::new(); tasks.len()];
@@ -84,10 +82,10 @@ impl Snapshot {
 
     /// The circles of tasks of which each waits for the next alone. O(n).
     pub(super) fn circles(&self) -> Vec<Vec<Id>> {
-        let next: HashMap<Id, Id> =
+        let next: Map<Id, Id> =
             self.tasks().iter().filter_map(|task| Some((task.id, sole(task)?))).collect();
         // Which walk has come by.
-        let mut seen: HashMap<Id, Id> = HashMap::new();
+        let mut seen: Map<Id, Id> = Map::default();
         let mut circles = Vec::new();
         for task in self.tasks() {
             let (start, mut id) = (task.id, task.id);

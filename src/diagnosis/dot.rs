@@ -1,13 +1,13 @@
 //! How a snapshot is drawn: as a graph, in the language of Graphviz.
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt::{self, Write},
     time::Duration,
 };
 
 use super::{
     info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor},
+    map::{Map, Set},
     report::Span,
     snapshot::Snapshot,
 };
@@ -43,14 +43,14 @@ impl Snapshot {
 
 struct Drawing<'s> {
     snapshot: &'s Snapshot,
-    stuck: HashSet<Id>,
+    stuck: Set<Id>,
     /// Who comes next, for each task on a circle.
-    circles: HashMap<Id, Id>,
+    circles: Map<Id, Id>,
 }
 
 impl<'s> Drawing<'s> {
     fn of(snapshot: &'s Snapshot) -> Self {
-        let mut circles = HashMap::new();
+        let mut circles = Map::default();
         for circle in snapshot.circles() {
             let next = circle.iter().cycle().skip(1);
             circles.extend(circle.iter().copied().zip(next.copied()));
@@ -174,7 +174,7 @@ impl<'s> Drawing<'s> {
     }
 
     /// The resources that circles lead through, and the tasks that took them.
-    fn on_circles(&self) -> HashSet<(u64, Id)> {
+    fn on_circles(&self) -> Set<(u64, Id)> {
         let waits = |id: &Id| self.snapshot.get(*id).and_then(|task| task.waits.first());
         let through = |(id, next): (&Id, &Id)| match &waits(id)?.what {
             WaitsFor::Resource { resource, .. } => Some((resource.number, *next)),

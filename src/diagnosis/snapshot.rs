@@ -1,7 +1,6 @@
 //! How a snapshot is taken: one walk over the tasks, the timers and the queues.
 
 use std::{
-    collections::HashMap,
     fmt,
     panic::Location,
     ptr::NonNull,
@@ -9,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor};
+use super::{
+    info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor},
+    map::Map,
+};
 use crate::{
     clock::instant,
     current::current,
@@ -53,7 +55,7 @@ impl Snapshot {
         let mut gathering = Gathering {
             index: seen.iter().enumerate().map(|(at, seen)| (seen.header.cast(), at)).collect(),
             waits: seen.iter().map(|_| Vec::new()).collect(),
-            resources: HashMap::new(),
+            resources: Map::default(),
             foreign: vec![false; seen.len()],
         };
         gathering.joins(&seen);
@@ -152,10 +154,10 @@ impl Snapshot {
 /// What was found so far.
 struct Gathering {
     /// Where in the list of tasks the one is that goes on when this is woken.
-    index: HashMap<NonNull<Target>, usize>,
+    index: Map<NonNull<Target>, usize>,
     waits: Vec<Vec<WaitInfo>>,
     /// By the numbers of their lines.
-    resources: HashMap<u32, Option<Arc<Resource>>>,
+    resources: Map<u32, Option<Arc<Resource>>>,
     /// Whose children somebody else may wake.
     foreign: Vec<bool>,
 }
@@ -169,7 +171,12 @@ impl Gathering {
         at: Option<&'static Location<'static>>,
     ) {
         if let Some(&index) = task.and_then(|task| self.index.get(&task)) {
-            self.waits[index].push(WaitInfo { what, since, at });
+            let waits = &mut self.waits[index];
+            if waits.capacity() == 0 {
+                // Most tasks wait for one thing, and a vector makes room for four.
+                waits.reserve_exact(1);
+            }
+            waits.push(WaitInfo { what, since, at });
         }
     }
 
@@ -229,25 +236,24 @@ fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInf
     let has_wakers = seen.has_wakers || children_have_wakers;
     let mut waits = Vec::new();
     if matches!(seen.status, Status::Waiting | Status::New) {
-        let mut remote = false;
-        let alone = |what, at| WaitInfo { what, since, at };
-        match seen.waits {
-            Waits::Children(at) => waits.push(alone(WaitsFor::Children, at)),
-            Waits::Remote(at) => {
-                remote = true;
-                waits.push(alone(WaitsFor::Remote, at));
-            }
-            Waits::Forever(at) => waits.push(alone(WaitsFor::Forever, at)),
-            _ => {}
-        }
-        let shared: Vec<Id> = found.iter().filter_map(|wait| shared_task(&wait.what)).collect();
-        let found = found.into_iter().filter(|wait| match &wait.what {
+        waits = found;
+        let shared: Vec<Id> = waits.iter().filter_map(|wait| shared_task(&wait.what)).collect();
+        waits.retain(|wait| match &wait.what {
             // One of those who share the end of a task is woken by it, and wakes the others.
             WaitsFor::Task(task) => !shared.contains(&task.id),
             _ => true,
         });
-        waits.extend(found.map(|wait| WaitInfo { since: wait.since.or(since), ..wait }));
-        if has_wakers && !remote {
+        for wait in &mut waits {
+            wait.since = wait.since.or(since);
+        }
+        let alone = |what, at| WaitInfo { what, since, at };
+        match seen.waits {
+            Waits::Children(at) => waits.insert(0, alone(WaitsFor::Children, at)),
+            Waits::Remote(at) => waits.insert(0, alone(WaitsFor::Remote, at)),
+            Waits::Forever(at) => waits.insert(0, alone(WaitsFor::Forever, at)),
+            _ => {}
+        }
+        if has_wakers && !matches!(seen.waits, Waits::Remote(_)) {
             waits.push(alone(WaitsFor::Foreign, None));
         } else if waits.is_empty() && seen.status == Status::Waiting {
             let known = if seen.is_held { WaitsFor::Foreign } else { WaitsFor::Nothing };
