@@ -13,6 +13,7 @@
 //!
 //! A [`Writer`] may leave a letter at any time, out of the blue: while there is one, nobody can
 //! tell that a loop is stuck. The job that its letter carries is run at home, when the loop looks.
+//! A job that wakes nobody, such as to print a report, needs no writer: it disproves nothing.
 //!
 //! `[memory]` invariant: the memory of an anchor stays while at least one of these holds:
 //! a flag in [`KEEP`] is set; `held > 0`; `clones` and the count in `word` differ from zero in

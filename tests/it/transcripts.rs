@@ -11,10 +11,7 @@ use std::{
 /// one `*` stands for anything.
 #[track_caller]
 fn check(example: &str, expected: &[&str]) {
-    let output = Command::new(binary(example)).arg("--virtual").output().expect("it starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{example}: {}\n{stderr}", output.status);
-    let stdout = String::from_utf8(output.stdout).expect("examples print UTF-8");
+    let stdout = printed(example, &[]);
     let lines: Vec<&str> = stdout.lines().collect();
     for (n, (line, pattern)) in lines.iter().zip(expected).enumerate() {
         let (head, tail) = pattern.split_once('*').unwrap_or((pattern, ""));
@@ -26,6 +23,16 @@ fn check(example: &str, expected: &[&str]) {
         assert!(fits, "{example}, line {}: {line:?} instead of {pattern:?}", n + 1);
     }
     assert_eq!(lines.len(), expected.len(), "{example} printed:\n{stdout}");
+}
+
+/// What an example prints under virtual time.
+#[track_caller]
+fn printed(example: &str, more: &[&str]) -> String {
+    let mut example = Command::new(binary(example));
+    let output = example.arg("--virtual").args(more).output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{example:?}: {}\n{stderr}", output.status);
+    String::from_utf8(output.stdout).expect("examples print UTF-8")
 }
 
 /// Cargo builds the examples beside the tests, unless it is told to build one test only.
@@ -249,4 +256,37 @@ fn thread_per_core() {
             "5 plates washed",
         ],
     );
+}
+
+#[test]
+fn why_it_hangs() {
+    check(
+        "why_it_hangs",
+        &[
+            "tick: 0 stuck",
+            "tick: 2 stuck",
+            "tick: 2 stuck",
+            "deadlock: 3 tasks wait for what can never happen",
+            "  cycle: anna #3 -> bruno #4 -> anna #3",
+            "  main #1 WAITING, waiting for the end of anna #3, spawned at examples/*",
+            "    anna #3 WAITING, waiting 2.0 s for mutex \"big pan\" taken by bruno #4 at examples/*",
+            "    bruno #4 WAITING, waiting 2.0 s for mutex \"small pan\" taken by anna #3 at *",
+        ],
+    );
+    let graph = printed("why_it_hangs", &["--dot"]);
+    assert!(graph.starts_with("digraph boucle {\n") && graph.ends_with("}\n"), "{graph}");
+}
+
+/// The README shows the code of this example, and what it prints, line numbers and all.
+#[test]
+fn the_readme_shows_why_it_hangs() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+    let (readme, code) = (read("README.md").unwrap(), read("examples/why_it_hangs.rs").unwrap());
+    let printed = printed("why_it_hangs", &[]);
+    let report = &printed[printed.find("deadlock").expect("it is one")..];
+    let report = report.replace(std::path::MAIN_SEPARATOR, "/");
+    assert!(readme.contains(&format!("```text\n{report}```\n")), "not in README.md:\n{report}");
+    let cook = &code[code.find("async fn cook").unwrap()..];
+    let cook = &cook[..cook.find("\n}\n").unwrap() + 3];
+    assert!(readme.contains(cook), "not in README.md:\n{cook}");
 }
