@@ -14,8 +14,9 @@ impl Snapshot {
     /// A task counts as stuck if all that it waits for has to come from tasks that are: the ends
     /// of tasks, locks and permits that certain tasks took; or if nobody can wake it. What any task
     /// may bring, such as a message or the set of a waiter, has to come from somewhere else as soon
-    /// as one task is not stuck. No more is claimed than what is known: a guard may have moved, and a
-    /// task that is not stuck may cancel one that is. O(n + waits).
+    /// as one task is not stuck. No more is claimed than what is known: a guard may have moved,
+    /// permits may be added to a semaphore, a task that is not stuck may cancel one that is, and
+    /// another loop of the thread is not looked at. O(n + waits).
     ///
     /// ```
     /// use boucle::{Loop, sleep, spawn, sync::Mutex};
