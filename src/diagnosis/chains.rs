@@ -123,7 +123,7 @@ fn needs(what: &WaitsFor) -> Needs {
         WaitsFor::Task(task) => Needs::Tasks(vec![task.id]),
         WaitsFor::Resource { resource, .. } if is_taken(resource) => {
             match resource.taken_by.iter().all(|task| task.name.is_some()) {
-                true if !resource.taken_by.is_empty() => {
+                true if !resource.taken_by.is_empty() && !resource.taken_elsewhere => {
                     Needs::Tasks(resource.taken_by.iter().map(|task| task.id).collect())
                 }
                 _ => Needs::Elsewhere,
@@ -149,7 +149,7 @@ fn sole(task: &TaskInfo) -> Option<Id> {
             WaitsFor::Task(awaited) => Some(awaited.id),
             WaitsFor::Resource { resource, .. } if is_taken(resource) => {
                 match &*resource.taken_by {
-                    [taker] => Some(taker.id),
+                    [taker] if !resource.taken_elsewhere => Some(taker.id),
                     _ => None,
                 }
             }

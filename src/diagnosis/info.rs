@@ -110,6 +110,8 @@ pub struct Resource {
     /// The tasks that took it, or some of it, and have not given it back. Who has it now is another
     /// question: a guard may have gone elsewhere.
     pub taken_by: Vec<TaskRef>,
+    /// Whether permits of it were also taken outside the tasks of this loop.
+    pub taken_elsewhere: bool,
 }
 
 /// The kinds of [`Resource`].

@@ -16,8 +16,10 @@ use crate::task::Id;
 const LINES: usize = 50;
 /// How many things that one task waits for are listed.
 const WAITS: usize = 3;
-/// How many tasks that are alike are listed.
+/// How many tasks that are alike are listed, and how many circles.
 const ALIKE: usize = 3;
+/// How many tasks of a circle are named in its line.
+const LINKS: usize = 16;
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,8 +32,17 @@ impl fmt::Display for Snapshot {
 impl Snapshot {
     /// Circles, then a line for each task, under its parent.
     pub(super) fn report(&self, f: &mut impl Write, indent: &str) -> fmt::Result {
-        for circle in self.circles().iter().take(ALIKE) {
+        let circles = self.circles();
+        for circle in circles.iter().take(ALIKE) {
             write!(f, "\n{indent}cycle: {}", self.circle(circle))?;
+            // Further down they may fall victim to the limit, and they are what matters.
+            let members = if self.tasks().len() > LINES { &**circle } else { &[] };
+            for task in members.iter().take(LINKS).filter_map(|id| self.get(*id)) {
+                write!(f, "\n{indent}  {}", Line { task, at: self.at() })?;
+            }
+        }
+        if circles.len() > ALIKE {
+            write!(f, "\n{indent}and {} more cycles", circles.len() - ALIKE)?;
         }
         let ids: HashSet<Id> = self.tasks().iter().map(|task| task.id).collect();
         let mut children: HashMap<Option<Id>, Vec<&TaskInfo>> = HashMap::new();
@@ -76,14 +87,16 @@ impl Snapshot {
     }
 
     /// `a #1 -> b #2 -> a #1`
-    pub(super) fn circle(&self, circle: &[Id]) -> String {
-        let mut text = String::new();
-        for id in circle.iter().chain(circle.first()) {
-            let arrow = if text.is_empty() { "" } else { " -> " };
-            let name = self.get(*id).map(|task| task.name.clone());
-            let _ = write!(text, "{arrow}{}", TaskRef { id: *id, name });
+    fn circle(&self, circle: &[Id]) -> String {
+        let name = |id: &Id| {
+            TaskRef { id: *id, name: self.get(*id).map(|task| task.name.clone()) }.to_string()
+        };
+        let mut links: Vec<String> = circle.iter().take(LINKS).map(name).collect();
+        if circle.len() > LINKS {
+            links.push(format!("{} more", circle.len() - LINKS));
         }
-        text
+        links.extend(circle.first().map(name));
+        links.join(" -> ")
     }
 }
 
@@ -178,6 +191,10 @@ impl Line<'_> {
         }
         if resource.taken_by.len() > WAITS {
             let _ = write!(text, " and {} more", resource.taken_by.len() - WAITS);
+        }
+        if resource.taken_elsewhere {
+            text += if text.is_empty() { " taken by " } else { " and by " };
+            text += "somebody outside";
         }
         text
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock::instant,
     current::current,
+    home::Who,
     queue::{self, Kind},
     task::{Id, Seen, Status, Waits},
     turn::Core,
@@ -210,8 +211,10 @@ fn moment(nanos: u64) -> Option<Instant> {
 fn resource_of(core: &Core, seen: &[Seen], line: u32) -> Option<Arc<Resource>> {
     let line = queue::line(line)?;
     let takers = line.takers.map(|takers| takers.borrow().clone()).unwrap_or_default();
-    let takers = takers.into_iter().map(|(_, who)| who);
-    let taken_by = takers.filter(|who| who.is_of(&core.tasks.home)).map(|who| {
+    let takers: Vec<Who> = takers.into_iter().map(|(_, who)| who).collect();
+    let is_ours = |who: &&Who| who.is_of(&core.tasks.home);
+    let taken_elsewhere = !takers.iter().all(|who| is_ours(&who));
+    let taken_by = takers.iter().filter(is_ours).copied().map(|who| {
         let id = Id::from(who);
         let at = seen.binary_search_by_key(&id, |seen| seen.id);
         TaskRef { id, name: at.ok().map(|at| seen[at].name.clone()) }
@@ -228,7 +231,7 @@ fn resource_of(core: &Core, seen: &[Seen], line: u32) -> Option<Arc<Resource>> {
     };
     let taken_by = taken_by.collect();
     let (number, name, made_at) = (line.number, line.name, line.made_at);
-    Some(Arc::new(Resource { kind, number, name, made_at, taken_by }))
+    Some(Arc::new(Resource { kind, number, name, made_at, taken_by, taken_elsewhere }))
 }
 
 fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInfo {

@@ -13,6 +13,9 @@ pub(crate) struct Who {
 }
 
 impl Who {
+    /// Somebody who is no task.
+    pub(crate) const STRANGER: Who = Who { home: std::ptr::null(), slot: 0, id: NonZeroU64::MIN };
+
     #[inline]
     pub(crate) fn new(anchor: &Anchor, id: NonZeroU64) -> Who {
         Who { home: anchor.home.as_ptr(), slot: anchor.slot(), id }

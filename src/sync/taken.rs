@@ -16,12 +16,11 @@ pub(super) struct Taken {
     tickets: Cell<u32>,
 }
 
-/// Under which number somebody signed. Nobody signs outside a task.
+/// Under which number somebody signed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(u32);
 
 impl Ticket {
-    const NONE: Ticket = Ticket(0);
     /// Of who is, or was, written in the one place that is no list.
     const ONE: Ticket = Ticket(1);
 }
@@ -32,19 +31,20 @@ impl Taken {
         Taken { one: Cell::new(None), list: OnceCell::new(), tickets }
     }
 
-    /// Signs for the task that runs, if one does.
+    /// Signs for the task that runs, or for a stranger: one who takes permits outside a task may
+    /// give them back at any time, so no task that took others is the only one to wait for.
     #[inline]
     pub(super) fn sign(&self) -> Ticket {
         if self.list.get().is_some() || self.one.get().is_some() {
             return self.sign_list();
         }
-        self.one.set(who());
+        self.one.set(Some(who().unwrap_or(Who::STRANGER)));
         Ticket::ONE
     }
 
     #[cold]
     fn sign_list(&self) -> Ticket {
-        let Some(who) = who() else { return Ticket::NONE };
+        let who = who().unwrap_or(Who::STRANGER);
         let ticket = self.tickets.get().wrapping_add(1).max(Ticket::ONE.0 + 1);
         self.tickets.set(ticket);
         self.list().borrow_mut().push((ticket, who));
