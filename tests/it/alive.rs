@@ -566,6 +566,26 @@ fn a_permit_that_has_moved_closes_no_circle() {
 }
 
 #[test]
+fn permits_that_somebody_outside_has() {
+    for l in strict_loops() {
+        let two = Rc::new(Semaphore::new(2));
+        let taken = two.try_acquire().unwrap();
+        let task = l.spawn({
+            let two = two.clone();
+            async move {
+                let _first = two.acquire().await;
+                drop(two.acquire().await);
+            }
+        });
+        l.run_until_stalled();
+        assert_eq!(task.status(), Status::Waiting);
+        assert!(l.snapshot().stuck().is_empty(), "{}", l.snapshot());
+        drop(taken);
+        l.run();
+    }
+}
+
+#[test]
 fn guards_that_were_swapped() {
     lives(async || {
         let (a, b) = (Rc::new(Semaphore::new(1)), Rc::new(Semaphore::new(1)));

@@ -363,6 +363,33 @@ fn more_permits_than_there_are() {
 }
 
 #[test]
+fn permits_that_were_taken_outside_the_loop() {
+    let seats = Rc::new(Semaphore::new(2).named("seats"));
+    let _taken = seats.try_acquire().unwrap();
+    let report = stuck(async {
+        let _first = seats.acquire().await;
+        drop(seats.acquire().await);
+    });
+    reads(
+        &report,
+        &[
+            "deadlock: 1 task waits for what can never happen",
+            "  main #1 WAITING, waiting for 1 permit of semaphore \"seats\" taken by itself and \
+             by somebody outside at here:+5, spawned at proven:+1",
+        ],
+    );
+    let report = stuck(async { drop(seats.acquire_many(2).await) });
+    reads(
+        &report,
+        &[
+            "deadlock: 1 task waits for what can never happen",
+            "  main #1 WAITING, waiting for 2 permits of semaphore \"seats\" taken by somebody \
+             outside at here:+15, spawned at proven:+1",
+        ],
+    );
+}
+
+#[test]
 fn a_semaphore_whose_permits_are_all_taken_by_others_who_want_more() {
     let seats = Rc::new(Semaphore::new(5).named("seats"));
     let l = virtual_loop();
@@ -1035,6 +1062,81 @@ fn sixty_that_are_not_alike() {
 }
 
 #[test]
+fn a_circle_behind_many_others() {
+    let l = virtual_loop();
+    let gates: Vec<_> = (0..60).map(|at| Rc::new(Waiter::new(1).named(format!("{at}")))).collect();
+    for gate in gates {
+        drop(l.spawn(async move { gate.wait().await }).named("guest"));
+    }
+    circle(&l, ["left", "right"]);
+    let report = plain(panics(|| l.run()));
+    reads(
+        &report[..5],
+        &[
+            "deadlock: 62 tasks wait for what can never happen",
+            "  cycle: left #61 -> right #62 -> left #61",
+            "    left #61 WAITING, waiting for the end of right #62, spawned at circle:+5",
+            "    right #62 WAITING, waiting for the end of left #61, spawned at circle:+5",
+            "  guest #1 WAITING, waiting for waiter \"0\" at here:+4, spawned at here:+4",
+        ],
+    );
+    reads(&report[54..], &["  and 12 more"]);
+}
+
+#[test]
+fn more_circles_than_a_report_tells() {
+    let l = virtual_loop();
+    for name in ["a", "b", "c", "d", "e"] {
+        circle(&l, [name]);
+    }
+    let report = plain(panics(|| l.run()));
+    reads(
+        &report,
+        &[
+            "deadlock: 5 tasks wait for what can never happen",
+            "  cycle: a #1 -> a #1",
+            "  cycle: b #2 -> b #2",
+            "  cycle: c #3 -> c #3",
+            "  and 2 more cycles",
+            "  a #1 WAITING, waiting for its own end, spawned at circle:+5",
+            "  b #2 WAITING, waiting for its own end, spawned at circle:+5",
+            "  c #3 WAITING, waiting for its own end, spawned at circle:+5",
+            "  d #4 WAITING, waiting for its own end, spawned at circle:+5",
+            "  e #5 WAITING, waiting for its own end, spawned at circle:+5",
+        ],
+    );
+}
+
+#[test]
+fn the_free_block_on_panics_with_the_report() {
+    let report = plain(panics(|| boucle::block_on(pending::<()>())));
+    reads(
+        &report,
+        &[
+            "deadlock: 1 task waits for what can never happen",
+            "  main #1 WAITING, waiting for nothing: nobody can wake it, spawned at here:+1",
+        ],
+    );
+}
+
+#[test]
+fn a_gather_in_a_child_of_a_scope() {
+    let (left, right) = (Waiter::new(1).named("left"), Waiter::new(1).named("right"));
+    let report = stuck(scope(async |s| {
+        s.spawn(async { gather((left.wait(), race([right.wait()]))).await }).named("child");
+    }));
+    reads(
+        &report,
+        &[
+            "deadlock: 2 tasks wait for what can never happen",
+            "  main #1 WAITING, waiting for its children at here:+2, spawned at proven:+1",
+            "    child #2 WAITING, waiting for its children at here:+3: waiter \"left\" at \
+             here:+3, waiter \"right\" at here:+3, spawned at here:+3",
+        ],
+    );
+}
+
+#[test]
 fn a_circle_is_found_as_it_closes_if_it_has_at_most_64_tasks() {
     for (length, found) in [(64, 1), (65, 0)] {
         let log = Found::default();
@@ -1048,7 +1150,10 @@ fn a_circle_is_found_as_it_closes_if_it_has_at_most_64_tasks() {
         for report in told.iter().map(|(_, report)| report).chain([&proof]) {
             let start = format!("  cycle: first #1 -> link #{length} -> link #{} -> ", length - 1);
             assert!(report[1].starts_with(&start), "{report:?}");
-            assert!(report[1].ends_with(" -> link #2 -> first #1"), "{report:?}");
+            let end = format!(" -> link #{} -> {} more -> first #1", length - 14, length - 16);
+            assert!(report[1].ends_with(&end), "{report:?}");
+            // Then sixteen of its tasks, fifty of all, and how many more there are.
+            assert_eq!(report[2 + 16 + 50..], [format!("  and {} more", length - 50)]);
         }
         assert_eq!(log.take(), [], "one report is enough for a loop that is stuck as a whole");
     }
