@@ -224,15 +224,18 @@ impl Loop {
     #[track_caller]
     pub fn run_until_stalled(&self) {
         let driven = self.drive("Loop::run_until_stalled");
+        let core = self.core();
         loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
-            unsafe { self.core().run_ready(None) };
-            self.core().rest();
-            if self.core().is_condemned() || self.core().tasks.ready.is_empty() {
+            unsafe { core.run_ready(None) };
+            // Before the loop rests: that runs user code, which may wake somebody.
+            core.judge();
+            core.rest();
+            if core.is_condemned() || (core.tasks.ready.is_empty() && !core.tasks.has_suspects()) {
                 break;
             }
+            core.tasks.home.bell.busy();
         }
-        self.core().judge();
         drop(driven);
         self.heed();
     }
@@ -269,6 +272,10 @@ impl Loop {
         let polled = unsafe { core.run_one() };
         countdown.set(countdown.get() - 1);
         core.judge();
+        if !core.tasks.ready.is_empty() {
+            // The host may have been told that nothing is ready: a verdict runs user code.
+            core.tasks.home.bell.ring_if_idle();
+        }
         drop(driven);
         self.heed();
         polled
@@ -329,9 +336,17 @@ impl Loop {
              `Loop::builder().virtual_time()`"
         );
         let driven = self.drive("Loop::advance");
-        // SAFETY: `driven` has entered the loop, which `self` keeps.
-        unsafe { self.core().advance(by) };
-        self.core().judge();
+        let (core, mut left) = (self.core(), by);
+        loop {
+            // SAFETY: `driven` has entered the loop, which `self` keeps.
+            unsafe { core.advance(left) };
+            // That runs user code, which may wake somebody.
+            core.judge();
+            if core.is_condemned() || core.tasks.ready.is_empty() {
+                break;
+            }
+            left = Duration::ZERO;
+        }
         drop(driven);
         self.heed();
     }

@@ -24,6 +24,7 @@ mod signals;
 mod stuck;
 #[allow(unsafe_code)]
 mod support;
+mod suspects;
 mod sync;
 mod task_set;
 mod tasks;
