@@ -328,21 +328,23 @@ impl Node {
 /// Everybody on this thread who waits in a queue, in no particular order: nobody at the end of the
 /// thread, when the table may have gone before a loop has. Runs no user code.
 pub(crate) fn all_waiting() -> Vec<Waiting> {
-    let waiting = TABLE.try_with(|table| {
-        let mut table = table.borrow_mut();
-        table.nodes.iter_mut().filter_map(|(_, node)| node.waiting()).collect()
+    let all = with_table(|table| {
+        Some(table.nodes.iter_mut().filter_map(|(_, node)| node.waiting()).collect())
     });
-    waiting.unwrap_or_default()
+    all.unwrap_or_default()
 }
 
 /// Who has this place, if anybody waits there.
 pub(crate) fn waiting_at(place: u32) -> Option<Waiting> {
-    let at = |table: &Rc<RefCell<Table>>| table.borrow_mut().nodes.get_mut(place)?.waiting();
-    TABLE.try_with(at).ok().flatten()
+    with_table(|table| table.nodes.get_mut(place)?.waiting())
 }
 
 /// The line with this number of somebody who waits.
 pub(crate) fn line(index: u32) -> Option<Line> {
-    let at = |table: &Rc<RefCell<Table>>| table.borrow_mut().lines.get_mut(index).cloned();
-    TABLE.try_with(at).ok().flatten()
+    with_table(|table| table.lines.get_mut(index).cloned())
+}
+
+/// `None` once the thread is ending and its table is gone: nobody can tell then who waits in queues.
+fn with_table<R>(f: impl FnOnce(&mut Table) -> Option<R>) -> Option<R> {
+    TABLE.try_with(|table| f(&mut table.borrow_mut())).ok().flatten()
 }

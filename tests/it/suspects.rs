@@ -2,23 +2,27 @@
 //! of it.
 
 use std::{
+    cell::RefCell,
     future::pending,
+    panic::catch_unwind,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
-use boucle::{Loop, Status, Waiter};
+use boucle::{Loop, Reaction, Status, Waiter, sync::Mutex};
 
-use crate::support::own_waker;
+use crate::support::{message, own_waker, virtual_loop};
 
 /// A loop whose hook opens `gate` when it is told of something, and how often its host was called.
 fn opening_loop(gate: &Rc<Waiter>) -> (Loop, Arc<AtomicUsize>) {
     let (gate, rings) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
-    let builder = Loop::builder().virtual_time().on_dead(boucle::Reaction::Tell);
+    let builder = Loop::builder().virtual_time().on_dead(Reaction::Tell);
     let l = builder.on_diagnostic(move |_| gate.set()).build();
     l.on_wake({
         let rings = rings.clone();
@@ -46,7 +50,7 @@ fn the_host_hears_of_a_task_that_the_hook_wakes_in_the_last_step() {
     let gate = Rc::new(Waiter::new(1));
     let (l, rings) = opening_loop(&gate);
     let guest = l.spawn(async move { gate.wait().await });
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = mpsc::channel();
     let _dead = l.spawn(async move {
         tell.send(own_waker().await).unwrap();
         pending::<()>().await;
@@ -59,4 +63,50 @@ fn the_host_hears_of_a_task_that_the_hook_wakes_in_the_last_step() {
     assert_eq!((guest.status(), rings.load(Ordering::SeqCst)), (Status::Ready, 1));
     l.run_until_stalled();
     assert_eq!(guest.status(), Status::Finished);
+}
+
+/// Runs `f` when the thread ends, after its table of waits has gone.
+fn at_the_end_of_the_thread(f: impl FnOnce() + Send + 'static) {
+    struct AtEnd(RefCell<Option<Box<dyn FnOnce()>>>);
+
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            if let Some(f) = self.0.take() {
+                f();
+            }
+        }
+    }
+
+    thread_local! {
+        static END: AtEnd = const { AtEnd(RefCell::new(None)) };
+    }
+
+    thread::spawn(|| {
+        END.with(|end| *end.0.borrow_mut() = Some(Box::new(f)));
+        // What is used later goes earlier.
+        assert!(virtual_loop().try_block_on(Waiter::new(1).wait()).is_err());
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn a_loop_can_be_stuck_while_its_thread_ends() {
+    let (tell, told) = mpsc::channel();
+    at_the_end_of_the_thread(move || {
+        let said = catch_unwind(|| {
+            let mutex = Rc::new(Mutex::new(()));
+            let l = Loop::builder().virtual_time().on_cycle(Reaction::Tell).build();
+            let twice = |mutex: Rc<Mutex<()>>| async move {
+                let _once = mutex.lock().await;
+                drop(mutex.lock().await);
+            };
+            drop(l.spawn(twice(mutex.clone())));
+            l.run_until_stalled();
+            l.try_block_on(twice(mutex)).unwrap_err().to_string()
+        });
+        tell.send(said.map_err(|panic| message(&*panic))).unwrap();
+    });
+    let said = told.recv().unwrap().unwrap();
+    assert!(said.starts_with("deadlock: 2 tasks wait"), "{said}");
 }
