@@ -538,7 +538,12 @@ impl Core {
             let host = this.tasks.home.bell.set_host(None);
             let watch = this.watch.replace(Watcher::Common(&Asleep));
             let verdict = this.take_verdict();
-            let _ = catch(|| drop((callback, host, watch, own, verdict))).map_err(discard);
+            // One at a time: a second destructor that panics while the first one does would abort.
+            let _ = catch(|| drop(callback)).map_err(discard);
+            let _ = catch(|| drop(host)).map_err(discard);
+            drop(own);
+            let _ = catch(|| drop(watch)).map_err(discard);
+            drop(verdict);
             // What a panic carries may hold the handle of another task that panicked.
             while let Some(unobserved) = this.tasks.take_unobserved() {
                 unobserved.lament();

@@ -3,21 +3,30 @@
 
 use std::{
     cell::RefCell,
-    future::pending,
+    future::{pending, poll_fn},
     panic::catch_unwind,
+    pin::Pin,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    task::Poll,
     thread,
     time::Duration,
 };
 
-use boucle::{Loop, Reaction, Status, Waiter, sync::Mutex};
+use boucle::{
+    Loop, Reaction, Status, TaskSet, Waiter, scope, sleep, spawn,
+    sync::{Mutex, Semaphore},
+    yield_now,
+};
 
-use crate::support::{message, own_waker, virtual_loop};
+use crate::support::{
+    Log, blocks, boom, foreign_waker, message, on_drop, own_waker, poll_with, subprocess,
+    virtual_loop,
+};
 
 /// A loop whose hook opens `gate` when it is told of something, and how often its host was called.
 fn opening_loop(gate: &Rc<Waiter>) -> (Loop, Arc<AtomicUsize>) {
@@ -109,4 +118,20 @@ fn a_loop_can_be_stuck_while_its_thread_ends() {
     });
     let said = told.recv().unwrap().unwrap();
     assert!(said.starts_with("deadlock: 2 tasks wait"), "{said}");
+}
+
+#[test]
+fn what_two_callbacks_own_may_panic_when_a_loop_goes() {
+    let name = "suspects::what_two_callbacks_own_may_panic_when_a_loop_goes";
+    if let Some(ended) = subprocess(name) {
+        return assert!(ended.status.success(), "{}", ended.stderr);
+    }
+    let bad = || std::sync::Mutex::new(on_drop(|| boom()));
+    let (first, second, third) = (bad(), bad(), bad());
+    let l = Loop::builder()
+        .on_unobserved(move |_| drop(first.lock()))
+        .on_diagnostic(move |_| drop(second.lock()))
+        .build();
+    l.on_wake(move || drop(third.lock()));
+    drop(l);
 }
