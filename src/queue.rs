@@ -227,6 +227,19 @@ impl WaitQueue {
         node.wakee.take()
     }
 
+    /// Gives up the place of the first one, whom nobody will ever wake.
+    fn evict_first(&self) -> Option<Option<Wakee>> {
+        let first = self.first.get();
+        if first == NONE {
+            return None;
+        }
+        let mut table = self.table().borrow_mut();
+        self.unlink(&mut table, first);
+        let wakee = table.node(first).wakee.take();
+        table.nodes.vacate(first);
+        Some(wakee)
+    }
+
     /// Takes everybody, in order, for the caller to wake.
     pub(crate) fn take_all(&self) -> Vec<Wakee> {
         let mut all = Vec::with_capacity(self.len());
@@ -300,6 +313,10 @@ impl WaitQueue {
 impl Drop for WaitQueue {
     fn drop(&mut self) {
         if self.line.get() != NONE {
+            // Whoever is still there was forgotten, and never leaves: the table outlives the queue.
+            while let Some(forgotten) = self.evict_first() {
+                drop(forgotten);
+            }
             self.with_line(|line| (line.name, line.takers) = (None, None));
             self.table().borrow_mut().lines.vacate(self.line.get());
         }

@@ -172,3 +172,14 @@ impl Board {
         drop(self.waiting.take());
     }
 }
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        // Members that were not to be written down any more when they end have not left the queue.
+        if let Some(gate) = &self.gate {
+            for node in self.chunks.get_mut().iter().flat_map(|chunk| chunk.iter()) {
+                gate.lose(node.turn.take());
+            }
+        }
+    }
+}

@@ -77,6 +77,13 @@ impl Gate {
         }
     }
 
+    /// Nobody will say of a member when it ends, and nobody is left to be let in.
+    pub(super) fn lose(&self, turn: Turn) {
+        if let Turn::Queued(place) = turn {
+            let _ = self.queue.leave(place);
+        }
+    }
+
     /// From now on there is no limit.
     pub(super) fn open(&self) {
         self.limit.set(usize::MAX);

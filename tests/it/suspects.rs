@@ -135,3 +135,59 @@ fn what_two_callbacks_own_may_panic_when_a_loop_goes() {
     l.on_wake(move || drop(third.lock()));
     drop(l);
 }
+
+#[repr(align(1024))]
+struct Marked(#[allow(dead_code)] u8);
+
+#[test]
+fn a_limited_set_that_is_dropped_in_a_destructor_keeps_no_member() {
+    let l = virtual_loop();
+    let set = l.block_on(async {
+        let mut set = TaskSet::with_limit(1);
+        for _ in 0..4 {
+            let marked = Marked(0);
+            set.spawn(async move {
+                let _marked = marked;
+                pending::<()>().await;
+            });
+        }
+        set
+    });
+    let mut set = Some(set);
+    let dropping = on_drop(move || drop(set.take()));
+    let task = l.spawn(async move {
+        let _dropping = dropping;
+        pending::<()>().await;
+    });
+    l.run_until_stalled();
+    assert!(task.cancel());
+    drop((task, l));
+    assert_eq!(blocks::<Marked>(), 0);
+}
+
+#[repr(align(2048))]
+struct Forgetful(#[allow(dead_code)] u8);
+
+#[test]
+fn a_wait_that_is_forgotten_is_none_for_another_gate() {
+    let l = virtual_loop();
+    l.block_on(async {
+        let task = spawn(async {
+            let _marked = Forgetful(0);
+            let gone = Waiter::new(1).named("gone");
+            let mut wait = Box::pin(gone.wait());
+            poll_fn(|cx| Poll::Ready(assert!(wait.as_mut().poll(cx).is_pending()))).await;
+            std::mem::forget(wait);
+            drop(gone);
+            sleep(Duration::from_secs(1)).await;
+        });
+        let other = spawn(async { Waiter::new(1).named("other").wait().await });
+        yield_now().await;
+        let report = boucle::snapshot().to_string();
+        assert_eq!(report.matches("\"other\"").count(), 1, "{report}");
+        other.cancel();
+        task.await.unwrap();
+    });
+    drop(l);
+    assert_eq!(blocks::<Forgetful>(), 0);
+}
