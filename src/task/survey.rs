@@ -4,6 +4,7 @@ use std::{borrow::Cow, panic::Location, ptr::NonNull};
 
 use super::{
     header::{Header, Id},
+    nursery,
     state::{
         AWAKE, ERROR, FAILED, HANDLE, LIVE, OUTPUT, SCOPED, SEEN, STARTED, SUSPECT, Status, TOLD,
         WANTED,
@@ -107,7 +108,7 @@ impl Tasks {
             since: task.stamped().unwrap_or_default(),
             // SAFETY: as above; this is home.
             has_wakers: unsafe { Anchor::has_wakers(header.cast()) },
-            is_held: task.anchor.is_held(),
+            is_held: task.anchor.is_held() || is_away(header),
             is_scoped: task.is(SCOPED),
             awaited_by: task.awaited_by(),
         }
@@ -167,6 +168,7 @@ impl Tasks {
         // SAFETY: likewise; this is home.
         let lost = is_asleep(task)
             && !task.anchor.is_held()
+            && !is_away(header)
             && !unsafe { Anchor::has_wakers(header.cast()) };
         if !lost || meant || task.is(TOLD) {
             return false;
@@ -235,6 +237,15 @@ impl Tasks {
             None => true,
         }
     }
+}
+
+/// Whether a task is a child, not ended, of a scope that was last polled out of its loop: it
+/// goes on when whoever polled it there does, and has no wakers of its own.
+fn is_away(header: NonNull<Header>) -> bool {
+    // SAFETY: callers have just found it in the roster.
+    let is_child = unsafe { header.as_ref() }.flags() & (LIVE | SCOPED) == LIVE | SCOPED;
+    // SAFETY: it is `LIVE`.
+    is_child && unsafe { nursery::is_away(header) }
 }
 
 /// Whether a task waits to be woken.

@@ -191,3 +191,40 @@ fn a_wait_that_is_forgotten_is_none_for_another_gate() {
     drop(l);
     assert_eq!(blocks::<Forgetful>(), 0);
 }
+
+#[test]
+fn a_child_whose_scope_is_polled_elsewhere_is_not_dead() {
+    let log = Log::default();
+    let l = Loop::builder()
+        .virtual_time()
+        .on_dead(Reaction::Tell)
+        .on_diagnostic({
+            let log = log.clone();
+            move |found| log.push(found.to_string())
+        })
+        .build();
+    let kept = Rc::new(RefCell::new(None));
+    let mut scope: Pin<Box<dyn Future<Output = ()>>> = Box::pin(scope({
+        let kept = kept.clone();
+        async move |s| {
+            let keeps_wakers = poll_fn(move |cx| {
+                kept.replace(Some(cx.waker().clone()));
+                Poll::<()>::Pending
+            });
+            s.spawn(keeps_wakers).await.unwrap();
+        }
+    }));
+    let mut scope = l.block_on(poll_fn(move |cx| {
+        assert!(scope.as_mut().poll(cx).is_pending());
+        Poll::Ready(std::mem::replace(&mut scope, Box::pin(pending())))
+    }));
+    assert!(poll_with(&mut scope, &foreign_waker(|_| ())).is_pending());
+    l.run_until_stalled();
+    assert_eq!(log.take(), [""; 0]);
+    assert!(l.snapshot().to_string().contains("for a foreign future"));
+    assert!(l.snapshot().stuck().is_empty());
+    // Nor when the last waker that it had in its loop is gone.
+    kept.take();
+    l.run_until_stalled();
+    assert_eq!(log.take(), [""; 0]);
+}

@@ -90,6 +90,15 @@ pub(super) unsafe fn nursery<'a>(header: NonNull<Header>) -> &'a Nursery {
     unsafe { berth(header).nursery.cast().as_ref() }
 }
 
+/// Whether the scope of a child was last polled out of its loop.
+///
+/// # Safety
+/// As [`nursery`].
+pub(in crate::task) unsafe fn is_away(header: NonNull<Header>) -> bool {
+    // SAFETY: the caller says so.
+    unsafe { nursery(header) }.away.get()
+}
+
 /// A child has panicked, or something of its has while it was dropped: the scope will end with it.
 ///
 /// # Safety

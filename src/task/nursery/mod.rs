@@ -27,6 +27,7 @@ mod hub;
 
 pub(super) use child::doom;
 pub(crate) use hub::Nursery;
+pub(super) use hub::is_away;
 
 use std::{
     alloc::{Layout, handle_alloc_error},
