@@ -68,6 +68,8 @@ pub(crate) struct Home {
     /// Reached through [`Home::with_roster`] alone.
     roster: UnsafeCell<Roster<Anchor>>,
     pub(crate) blocks: Blocks,
+    /// Counts the homes of the thread, which no two share.
+    number: u64,
     gone: Cell<bool>,
     /// False if no [`Hold`] exists.
     expecting: Cell<bool>,
@@ -101,6 +103,11 @@ unsafe impl Send for Letter {}
 
 local! {
     static HERE: Cell<*const Home> = Cell::new(ptr::null());
+}
+
+local! {
+    /// The number of the next home.
+    static NUMBERS: Cell<u64> = Cell::new(0);
 }
 
 /// The loop that is entered on this thread, or null.
@@ -283,6 +290,11 @@ impl Home {
             read: Cell::new(Vec::new()),
             roster: UnsafeCell::new(Roster::new()),
             blocks: Blocks::new(),
+            number: NUMBERS.with(|numbers| {
+                let number = numbers.get();
+                numbers.set(number + 1);
+                number
+            }),
             gone: Cell::new(false),
             expecting: Cell::new(false),
             serving: Cell::new(0),

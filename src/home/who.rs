@@ -6,7 +6,8 @@ use std::{num::NonZeroU64, ptr::NonNull};
 /// Names a task, of any loop of this thread, without keeping it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Who {
-    home: *const Home,
+    /// The number of its home: an address would name a later loop too.
+    home: u64,
     /// Where it is, or was, in its home's roster.
     slot: u32,
     pub(crate) id: NonZeroU64,
@@ -17,13 +18,13 @@ impl Who {
     pub(crate) const STRANGER: Who = Who { home: std::ptr::null(), slot: 0, id: NonZeroU64::MIN };
 
     #[inline]
-    pub(crate) fn new(anchor: &Anchor, id: NonZeroU64) -> Who {
-        Who { home: anchor.home.as_ptr(), slot: anchor.slot(), id }
+    pub(crate) fn new(home: &Home, anchor: &Anchor, id: NonZeroU64) -> Who {
+        Who { home: home.number, slot: anchor.slot(), id }
     }
 
     /// Whether it is, or was, a task of this loop.
     pub(crate) fn is_of(self, home: &Home) -> bool {
-        std::ptr::eq(self.home, home)
+        self.home == home.number
     }
 
     /// What is in its slot now, if its loop is this one: the task itself, or, with another id,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     guard::Payload,
-    home::{Anchor, AnchorVTable, Who},
+    home::{Anchor, AnchorVTable, Home, Who},
     ready::Linked,
     wakee::{Target, Wakee},
 };
@@ -127,9 +127,10 @@ impl Header {
         self.waits.set(waits.pack());
     }
 
+    /// Its name for those who do not keep it; `home` is its loop.
     #[inline]
-    pub(crate) fn who(&self) -> Who {
-        Who::new(&self.anchor, self.id.0)
+    pub(crate) fn who(&self, home: &Home) -> Who {
+        Who::new(home, &self.anchor, self.id.0)
     }
 
     #[inline]

@@ -143,7 +143,7 @@ impl<T> JoinHandle<T> {
 
     /// Names the task, without keeping it.
     pub(crate) fn who(&self) -> Who {
-        self.task().who()
+        self.task().who(&Tasks::of(self.task()).home)
     }
 
     fn output(&self) -> *mut ManuallyDrop<T> {

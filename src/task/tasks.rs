@@ -116,7 +116,7 @@ pub(super) fn joins(task: &Header, awaited: &Header) {
 /// Who the task on the stack is, if there is one.
 #[inline]
 pub(crate) fn who() -> Option<Who> {
-    with_here(|tasks| tasks.running().map(Header::who)).flatten()
+    with_here(|tasks| tasks.running().map(|task| task.who(&tasks.home))).flatten()
 }
 
 /// As [`note`], for a future whose children have noted their own waits.
@@ -186,7 +186,7 @@ impl Tasks {
     pub(super) fn suspect(&self, task: &Header) {
         if !task.is(SUSPECT) {
             task.set(SUSPECT);
-            self.suspects.borrow_mut().push(task.who());
+            self.suspects.borrow_mut().push(task.who(&self.home));
         }
     }
 

@@ -228,3 +228,20 @@ fn a_child_whose_scope_is_polled_elsewhere_is_not_dead() {
     l.run_until_stalled();
     assert_eq!(log.take(), [""; 0]);
 }
+
+#[test]
+fn a_task_is_not_taken_for_one_of_a_loop_that_was_there_before() {
+    let mutex: &Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+    for _ in 0..50 {
+        // Both loops have a main task #1 in their first slot, and often one address.
+        let guard = virtual_loop().block_on(mutex.lock());
+        let l = Loop::builder().virtual_time().on_cycle(Reaction::Fail).build();
+        l.block_on(async {
+            drop(spawn(async move {
+                sleep(Duration::from_secs(1)).await;
+                drop(guard);
+            }));
+            drop(mutex.lock().await);
+        });
+    }
+}
