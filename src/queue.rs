@@ -92,8 +92,84 @@ pub(crate) struct Line {
     pub(crate) takers: Option<Takers>,
 }
 
-/// Who took what is waited for, and has not given it back; each with a number.
-pub(crate) type Takers = Rc<RefCell<Vec<(u32, Who)>>>;
+/// Who took what is waited for, and has not given it back.
+pub(crate) type Takers = Rc<RefCell<Signed>>;
+
+/// Signatures, each at a number of its own: signing and striking out are O(1).
+pub(crate) struct Signed(Slab<Signature>);
+
+enum Signature {
+    Struck,
+    /// Taken by no task.
+    Nobody,
+    Task(Who),
+}
+
+impl Signed {
+    pub(crate) fn new(who: impl IntoIterator<Item = Who>) -> Signed {
+        let mut signed = Signed(Slab::new());
+        for who in who {
+            signed.sign(Some(who));
+        }
+        signed
+    }
+
+    /// The first number is 0.
+    pub(crate) fn sign(&mut self, who: Option<Who>) -> u32 {
+        self.0.insert(who.map_or(Signature::Nobody, Signature::Task))
+    }
+
+    pub(crate) fn strike(&mut self, number: u32) {
+        if let Some(signature) = self.0.get_mut(number) {
+            *signature = Signature::Struck;
+            self.0.vacate(number);
+        }
+    }
+
+    /// Signs in the first place, where nobody else ever signs.
+    pub(crate) fn sign_alone(&mut self, who: Option<Who>) {
+        let signature = who.map_or(Signature::Nobody, Signature::Task);
+        match self.0.get_mut(0) {
+            Some(first) => *first = signature,
+            None => drop(self.0.insert(signature)),
+        }
+    }
+
+    /// Strikes out who signed in the first place.
+    pub(crate) fn strike_alone(&mut self) {
+        if let Some(first) = self.0.get_mut(0) {
+            *first = Signature::Struck;
+        }
+    }
+
+    /// The tasks that signed, and whether anybody else did.
+    pub(crate) fn all(&mut self) -> (Vec<Who>, bool) {
+        let (mut tasks, mut strangers) = (Vec::new(), false);
+        for (_, signature) in self.0.iter_mut() {
+            match *signature {
+                Signature::Task(who) => tasks.push(who),
+                Signature::Nobody => strangers = true,
+                Signature::Struck => {}
+            }
+        }
+        (tasks, strangers)
+    }
+
+    /// Who signed, if that is one task alone.
+    pub(crate) fn sole(&mut self) -> Option<Who> {
+        let is_one = self.0.len() == 1;
+        is_one.then(|| self.0.iter_mut().find_map(|(_, signature)| signature.task())).flatten()
+    }
+}
+
+impl Signature {
+    fn task(&self) -> Option<Who> {
+        match *self {
+            Signature::Task(who) => Some(who),
+            Signature::Struck | Signature::Nobody => None,
+        }
+    }
+}
 
 /// Somebody who stands in a queue.
 pub(crate) struct Waiting {

@@ -210,11 +210,11 @@ fn moment(nanos: u64) -> Option<Instant> {
 
 fn resource_of(core: &Core, seen: &[Seen], line: u32) -> Option<Arc<Resource>> {
     let line = queue::line(line)?;
-    let takers = line.takers.map(|takers| takers.borrow().clone()).unwrap_or_default();
-    let takers: Vec<Who> = takers.into_iter().map(|(_, who)| who).collect();
-    let is_ours = |who: &&Who| who.is_of(&core.tasks.home);
-    let taken_elsewhere = !takers.iter().all(|who| is_ours(&who));
-    let taken_by = takers.iter().filter(is_ours).copied().map(|who| {
+    let takers = line.takers.as_ref();
+    let (tasks, strangers) = takers.map(|takers| takers.borrow_mut().all()).unwrap_or_default();
+    let is_ours = |who: &Who| who.is_of(&core.tasks.home);
+    let taken_elsewhere = strangers || !tasks.iter().all(is_ours);
+    let taken_by = tasks.into_iter().filter(is_ours).map(|who| {
         let id = Id::from(who);
         let at = seen.binary_search_by_key(&id, |seen| seen.id);
         TaskRef { id, name: at.ok().map(|at| seen[at].name.clone()) }

@@ -172,11 +172,8 @@ fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
             if !matches!(line.kind, Kind::Mutex | Kind::Semaphore | Kind::Task) {
                 return None;
             }
-            let takers = line.takers?;
-            match **takers.borrow() {
-                [(_, taker)] => core.tasks.find(taker)?,
-                _ => return None,
-            }
+            let taker = line.takers?.borrow_mut().sole()?;
+            core.tasks.find(taker)?
         }
     };
     core.tasks.want(next);

@@ -14,9 +14,6 @@ pub(crate) struct Who {
 }
 
 impl Who {
-    /// Somebody who is no task.
-    pub(crate) const STRANGER: Who = Who { home: std::ptr::null(), slot: 0, id: NonZeroU64::MIN };
-
     #[inline]
     pub(crate) fn new(home: &Home, anchor: &Anchor, id: NonZeroU64) -> Who {
         Who { home: home.number, slot: anchor.slot(), id }

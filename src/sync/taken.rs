@@ -5,67 +5,59 @@ use std::{
     rc::Rc,
 };
 
-use crate::{home::Who, queue::Takers, task::who};
+use crate::{
+    home::Who,
+    queue::{Signed, Takers},
+    task::who,
+};
 
-/// Which tasks took permits, for reports: one is written here, more of them, or any once somebody
+/// Who took permits, for reports: one task is written here, more of them, or anybody once somebody
 /// waits, in a list that reports can reach.
 pub(super) struct Taken {
     one: Cell<Option<Who>>,
     list: OnceCell<Takers>,
-    /// The number of the last who signed in the list.
-    tickets: Cell<u32>,
 }
 
-/// Under which number somebody signed.
+/// The number of a signature in the list. The one that is in no list yet will be its first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(u32);
 
-impl Ticket {
-    /// Of who is, or was, written in the one place that is no list.
-    const ONE: Ticket = Ticket(1);
-}
-
 impl Taken {
     pub(super) const fn new() -> Taken {
-        let tickets = Cell::new(Ticket::ONE.0);
-        Taken { one: Cell::new(None), list: OnceCell::new(), tickets }
+        Taken { one: Cell::new(None), list: OnceCell::new() }
     }
 
     /// Signs for the task that runs, or for a stranger: one who takes permits outside a task may
     /// give them back at any time, so no task that took others is the only one to wait for.
     #[inline]
     pub(super) fn sign(&self) -> Ticket {
-        if self.list.get().is_some() || self.one.get().is_some() {
-            return self.sign_list();
+        let who = who();
+        if who.is_none() || self.list.get().is_some() || self.one.get().is_some() {
+            return self.sign_list(who);
         }
-        self.one.set(Some(who().unwrap_or(Who::STRANGER)));
-        Ticket::ONE
+        self.one.set(who);
+        Ticket(0)
     }
 
     #[cold]
-    fn sign_list(&self) -> Ticket {
-        let who = who().unwrap_or(Who::STRANGER);
-        let ticket = self.tickets.get().wrapping_add(1).max(Ticket::ONE.0 + 1);
-        self.tickets.set(ticket);
-        self.list().borrow_mut().push((ticket, who));
-        Ticket(ticket)
+    fn sign_list(&self, who: Option<Who>) -> Ticket {
+        Ticket(self.list().borrow_mut().sign(who))
     }
 
     /// Strikes out who signed.
     #[inline]
-    pub(super) fn strike(&self, Ticket(ticket): Ticket) {
+    pub(super) fn strike(&self, Ticket(number): Ticket) {
         match self.list.get() {
-            Some(list) => list.borrow_mut().retain(|(other, _)| *other != ticket),
-            None if ticket == Ticket::ONE.0 => self.one.set(None),
-            None => {}
+            Some(list) => list.borrow_mut().strike(number),
+            None => self.one.set(None),
         }
     }
 
-    /// As [`Taken::sign`], where there is one permit.
+    /// As [`Taken::sign`], where there is one permit: who signed before has given it back.
     #[inline]
     pub(super) fn sign_alone(&self) {
-        if self.list.get().is_some() {
-            let _ticket = self.sign_list();
+        if let Some(list) = self.list.get() {
+            list.borrow_mut().sign_alone(who());
         } else {
             self.one.set(who());
         }
@@ -75,12 +67,11 @@ impl Taken {
     /// waits: while nobody has it, nobody asks who took it.
     pub(super) fn strike_alone(&self) {
         if let Some(list) = self.list.get() {
-            list.borrow_mut().clear();
+            list.borrow_mut().strike_alone();
         }
     }
 
     pub(super) fn list(&self) -> &Takers {
-        let one = || self.one.take().map(|who| (Ticket::ONE.0, who));
-        self.list.get_or_init(|| Rc::new(RefCell::new(Vec::from_iter(one()))))
+        self.list.get_or_init(|| Rc::new(RefCell::new(Signed::new(self.one.take()))))
     }
 }

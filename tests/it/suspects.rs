@@ -245,3 +245,56 @@ fn a_task_is_not_taken_for_one_of_a_loop_that_was_there_before() {
         });
     }
 }
+
+#[test]
+fn a_mutex_remembers_one_who_locked_it() {
+    let l = Loop::builder().virtual_time().on_cycle(Reaction::Fail).build();
+    let mutex: &Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+    let mut guard = None;
+    l.block_on(async {
+        // Somebody has waited, from now on there is a list.
+        let first = mutex.lock().await;
+        drop(spawn(async { drop(mutex.lock().await) }));
+        yield_now().await;
+        drop(first);
+        yield_now().await;
+        for _ in 0..100 {
+            drop(mutex.lock().await);
+        }
+    });
+    // By no task, though `main` #1 of this loop did so before.
+    guard.replace(mutex.try_lock().unwrap());
+    l.block_on(async {
+        let waits = spawn(async { drop(mutex.lock().await) });
+        yield_now().await;
+        let snapshot = boucle::snapshot();
+        assert!(snapshot.resources()[0].taken_by.is_empty(), "{snapshot}");
+        drop(guard);
+        waits.await.unwrap();
+    });
+}
+
+#[test]
+fn a_permit_that_no_task_took_may_come_back() {
+    let permits: &Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+    let other = permits.try_acquire().unwrap();
+    let l = Loop::builder().virtual_time().on_cycle(Reaction::Fail).build();
+    l.block_on(async {
+        drop(spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            drop(other);
+        }));
+        let _one = permits.acquire().await;
+        let _two = permits.acquire().await;
+    });
+}
+
+#[test]
+fn a_hundred_thousand_permits_go_back_at_once() {
+    virtual_loop().block_on(async {
+        let permits = Semaphore::new(100_000);
+        let taken: Vec<_> = (0..100_000).map(|_| permits.try_acquire().unwrap()).collect();
+        drop(taken);
+        assert_eq!(permits.available(), 100_000);
+    });
+}
