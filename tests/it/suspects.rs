@@ -176,7 +176,11 @@ fn a_wait_that_is_forgotten_is_none_for_another_gate() {
             let _marked = Forgetful(0);
             let gone = Waiter::new(1).named("gone");
             let mut wait = Box::pin(gone.wait());
-            poll_fn(|cx| Poll::Ready(assert!(wait.as_mut().poll(cx).is_pending()))).await;
+            poll_fn(|cx| {
+                assert!(wait.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
             std::mem::forget(wait);
             drop(gone);
             sleep(Duration::from_secs(1)).await;
