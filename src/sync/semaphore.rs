@@ -228,8 +228,12 @@ impl Semaphore {
 
     #[inline]
     pub(super) fn take(&self, n: usize) -> bool {
-        let left = self.available.get().checked_sub(n).filter(|_| self.queue.is_empty());
-        left.inspect(|left| self.available.set(*left)).is_some()
+        let available = self.available.get();
+        let enough = available >= n && self.queue.is_empty();
+        if enough {
+            self.available.set(available - n);
+        }
+        enough
     }
 
     #[inline]
