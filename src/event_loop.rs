@@ -340,7 +340,6 @@ impl Loop {
         loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
             unsafe { core.advance(left) };
-            // That runs user code, which may wake somebody.
             core.judge();
             if core.is_condemned() || core.tasks.ready.is_empty() {
                 break;

@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     future::{pending, poll_fn},
+    mem::ManuallyDrop,
     panic::catch_unwind,
     pin::Pin,
     rc::Rc,
@@ -23,9 +24,12 @@ use boucle::{
     yield_now,
 };
 
-use crate::support::{
-    Log, blocks, boom, foreign_waker, message, on_drop, own_waker, poll_with, subprocess,
-    virtual_loop,
+use crate::{
+    locks::forever,
+    support::{
+        Log, blocks, boom, foreign_waker, message, on_drop, own_waker, poll_with, subprocess,
+        virtual_loop,
+    },
 };
 
 /// A loop whose hook opens `gate` when it is told of something, and how often its host was called.
@@ -175,13 +179,12 @@ fn a_wait_that_is_forgotten_is_none_for_another_gate() {
         let task = spawn(async {
             let _marked = Forgetful(0);
             let gone = Waiter::new(1).named("gone");
-            let mut wait = Box::pin(gone.wait());
+            let mut wait = ManuallyDrop::new(gone.wait());
             poll_fn(|cx| {
-                assert!(wait.as_mut().poll(cx).is_pending());
+                assert!(Pin::new(&mut *wait).poll(cx).is_pending());
                 Poll::Ready(())
             })
             .await;
-            std::mem::forget(wait);
             drop(gone);
             sleep(Duration::from_secs(1)).await;
         });
@@ -235,7 +238,7 @@ fn a_child_whose_scope_is_polled_elsewhere_is_not_dead() {
 
 #[test]
 fn a_task_is_not_taken_for_one_of_a_loop_that_was_there_before() {
-    let mutex: &Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+    let mutex = forever(Mutex::new(()));
     for _ in 0..50 {
         // Both loops have a main task #1 in their first slot, and often one address.
         let guard = virtual_loop().block_on(mutex.lock());
@@ -253,7 +256,7 @@ fn a_task_is_not_taken_for_one_of_a_loop_that_was_there_before() {
 #[test]
 fn a_mutex_remembers_one_who_locked_it() {
     let l = Loop::builder().virtual_time().on_cycle(Reaction::Fail).build();
-    let mutex: &Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+    let mutex = forever(Mutex::new(()));
     let mut guard = None;
     l.block_on(async {
         // Somebody has waited, from now on there is a list.
@@ -280,7 +283,7 @@ fn a_mutex_remembers_one_who_locked_it() {
 
 #[test]
 fn a_permit_that_no_task_took_may_come_back() {
-    let permits: &Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+    let permits = forever(Semaphore::new(2));
     let other = permits.try_acquire().unwrap();
     let l = Loop::builder().virtual_time().on_cycle(Reaction::Fail).build();
     l.block_on(async {
