@@ -42,7 +42,7 @@ const WORKLOADS: &[Workload] = &[
     ("scope_1000", scope_1000, 100_000, 620, 535),
     ("join_next", join_next, 100_000, 120, 113),
     ("join_next_limit", join_next_limit, 100_000, 0, 0),
-    ("mutex_lock", mutex_lock, 200_000, 60, 60),
+    ("mutex_lock", mutex_lock, 200_000, 60, 59),
     ("mutex_lock_limit", mutex_lock_limit, 200_000, 0, 0),
     ("channel", channel_of_16, 200_000, 0, 233),
     ("channel_limit", channel_limit, 200_000, 0, 0),
