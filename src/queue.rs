@@ -30,7 +30,7 @@ use crate::{
 ///
 /// Nothing is woken, cloned or dropped while the table is borrowed.
 pub(crate) struct WaitQueue {
-    kind: Kind,
+    kind: ResourceKind,
     made_at: &'static Location<'static>,
     first: Cell<u32>,
     last: Cell<u32>,
@@ -41,21 +41,25 @@ pub(crate) struct WaitQueue {
     table: OnceCell<Rc<RefCell<Table>>>,
 }
 
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// The kinds of [`Resource`](crate::Resource).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResourceKind {
+    /// A [`Waiter`](crate::Waiter) that is to be set.
     Waiter,
+    /// A [`Mutex`](crate::sync::Mutex) that is to be unlocked.
     Mutex,
+    /// Permits of a [`Semaphore`](crate::sync::Semaphore).
     Semaphore,
-    /// Room in a channel.
+    /// Room in a [`channel`](crate::sync::channel()).
     Room,
-    /// A message from a channel.
+    /// A message from a [`channel`](crate::sync::channel()).
     Message,
-    /// The message of a oneshot, or its end.
+    /// The message of a [`oneshot`](crate::sync::oneshot()), or its end.
     Oneshot,
-    /// The end of a task that several await.
+    /// The end of a task that [several](crate::Shared) await.
     Task,
-    /// A turn in a set with a limit.
+    /// A turn in a [`TaskSet`](crate::TaskSet) with a limit.
     Turn,
 }
 
@@ -84,7 +88,7 @@ struct Node {
 /// A queue, as the table knows it.
 #[derive(Clone)]
 pub(crate) struct Line {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ResourceKind,
     /// Counts the lines of the thread.
     pub(crate) number: u64,
     pub(crate) made_at: &'static Location<'static>,
@@ -201,7 +205,7 @@ local! {
 }
 
 impl WaitQueue {
-    pub(crate) const fn new(kind: Kind, made_at: &'static Location<'static>) -> WaitQueue {
+    pub(crate) const fn new(kind: ResourceKind, made_at: &'static Location<'static>) -> WaitQueue {
         WaitQueue {
             kind,
             made_at,

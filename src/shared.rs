@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    queue::{Kind, Place, Signed, WaitQueue},
+    queue::{Place, ResourceKind, Signed, WaitQueue},
     task::{JoinError, JoinHandle, note_claim, wakee_of},
 };
 
@@ -29,7 +29,7 @@ impl<T: Clone> JoinHandle<T> {
     /// ```
     #[track_caller]
     pub fn shared(self) -> Shared<T> {
-        let queue = WaitQueue::new(Kind::Task, Location::caller());
+        let queue = WaitQueue::new(ResourceKind::Task, Location::caller());
         queue.set_takers(Rc::new(RefCell::new(Signed::new([self.who()]))));
         let task = Task {
             handle: RefCell::new(self),

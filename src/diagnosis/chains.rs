@@ -1,11 +1,14 @@
 //! Who waits for whom: circles, and tasks that only stuck tasks can wake.
 
 use super::{
-    info::{Resource, ResourceKind, TaskInfo, WaitsFor},
+    info::{Resource, TaskInfo, WaitsFor},
     map::Map,
     snapshot::Snapshot,
 };
-use crate::task::{Id, Status};
+use crate::{
+    queue::ResourceKind,
+    task::{Id, Status},
+};
 
 impl Snapshot {
     /// The tasks that only stuck tasks can wake: those of this list, that is. One heartbeat timer

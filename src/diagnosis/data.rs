@@ -10,11 +10,14 @@ use std::{panic::Location, time::Instant};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{
-    info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor},
+    info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor},
     snapshot::Snapshot,
     stalled::{Grade, Stalled},
 };
-use crate::task::{Id, Status};
+use crate::{
+    queue::ResourceKind,
+    task::{Id, Status},
+};
 
 /// With the feature `serde`.
 ///

@@ -6,12 +6,15 @@ use std::{
 };
 
 use super::{
-    info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor},
+    info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor},
     map::{Map, Set},
     report::Span,
     snapshot::Snapshot,
 };
-use crate::task::{Id, Status};
+use crate::{
+    queue::ResourceKind,
+    task::{Id, Status},
+};
 
 /// The border of a task that is stuck, and the arrows of a circle.
 const RED: &str = ", color=red, penwidth=2";

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt, panic::Location, sync::Arc, time::Instant};
 
-use crate::task::{Id, Status};
+use crate::{
+    queue::ResourceKind,
+    task::{Id, Status},
+};
 
 /// What a loop knows of one of its tasks: a snapshot, which does not change with the task.
 ///
@@ -112,28 +115,6 @@ pub struct Resource {
     pub taken_by: Vec<TaskRef>,
     /// Whether permits of it were also taken outside the tasks of this loop.
     pub taken_elsewhere: bool,
-}
-
-/// The kinds of [`Resource`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ResourceKind {
-    /// A [`Waiter`](crate::Waiter) that is to be set.
-    Waiter,
-    /// A [`Mutex`](crate::sync::Mutex) that is to be unlocked.
-    Mutex,
-    /// Permits of a [`Semaphore`](crate::sync::Semaphore).
-    Semaphore,
-    /// Room in a [`channel`](crate::sync::channel()).
-    Room,
-    /// A message from a [`channel`](crate::sync::channel()).
-    Message,
-    /// The message of a [`oneshot`](crate::sync::oneshot()), or its end.
-    Oneshot,
-    /// The end of a task that [several](crate::Shared) await.
-    Task,
-    /// A turn in a [`TaskSet`](crate::TaskSet) with a limit.
-    Turn,
 }
 
 /// A task by number and name. Displays as `cook #4`.

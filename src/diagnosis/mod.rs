@@ -36,12 +36,13 @@ mod snapshot;
 mod stalled;
 mod watch;
 
+pub use crate::queue::ResourceKind;
 pub use blocked::{Blocked, Running};
 pub(crate) use blocked::{OnBlocked, Watchdog};
 pub(crate) use diagnostic::Tell;
 pub use diagnostic::{Diagnostic, Reaction, Spinner};
 pub use forever::{Forever, forever};
-pub use info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor};
+pub use info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor};
 pub use leftovers::Leftovers;
 pub(crate) use polls::Polls;
 pub use snapshot::{Snapshot, snapshot};

@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor},
+    info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor},
     snapshot::{Snapshot, ago},
 };
-use crate::task::Id;
+use crate::{queue::ResourceKind, task::Id};
 
 /// How many lines a report has.
 const LINES: usize = 50;

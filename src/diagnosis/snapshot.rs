@@ -9,14 +9,14 @@ use std::{
 };
 
 use super::{
-    info::{Resource, ResourceKind, TaskInfo, TaskRef, WaitInfo, WaitsFor},
+    info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor},
     map::Map,
 };
 use crate::{
     clock::instant,
     current::current,
     home::Who,
-    queue::{self, Kind},
+    queue::{self, Line, ResourceKind},
     task::{Id, Seen, Status, Waits},
     turn::Core,
     wakee::Target,
@@ -219,18 +219,8 @@ fn resource_of(core: &Core, seen: &[Seen], line: u32) -> Option<Arc<Resource>> {
         let at = seen.binary_search_by_key(&id, |seen| seen.id);
         TaskRef { id, name: at.ok().map(|at| seen[at].name.clone()) }
     });
-    let kind = match line.kind {
-        Kind::Waiter => ResourceKind::Waiter,
-        Kind::Mutex => ResourceKind::Mutex,
-        Kind::Semaphore => ResourceKind::Semaphore,
-        Kind::Room => ResourceKind::Room,
-        Kind::Message => ResourceKind::Message,
-        Kind::Oneshot => ResourceKind::Oneshot,
-        Kind::Task => ResourceKind::Task,
-        Kind::Turn => ResourceKind::Turn,
-    };
     let taken_by = taken_by.collect();
-    let (number, name, made_at) = (line.number, line.name, line.made_at);
+    let Line { kind, number, name, made_at, .. } = line;
     Some(Arc::new(Resource { kind, number, name, made_at, taken_by, taken_elsewhere }))
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     guard::{catch, discard},
     home::Who,
-    queue::{self, Kind},
+    queue::{self, ResourceKind},
     task::{Edge, Header, Id, Onlooker, Polled, Seen},
     turn::{Core, Watch, WatchPolls, Watcher},
 };
@@ -169,7 +169,10 @@ fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
         Edge::Place(place) => {
             let waiting = queue::waiting_at(place).filter(|at| at.task == Some(task.cast()))?;
             let line = queue::line(waiting.line)?;
-            if !matches!(line.kind, Kind::Mutex | Kind::Semaphore | Kind::Task) {
+            if !matches!(
+                line.kind,
+                ResourceKind::Mutex | ResourceKind::Semaphore | ResourceKind::Task
+            ) {
                 return None;
             }
             let taker = line.takers?.borrow_mut().sole()?;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::semaphore::{Claim, Semaphore, Sole};
-use crate::queue::Kind;
+use crate::queue::ResourceKind;
 
 /// A value for one task at a time, which may keep it while it awaits something else.
 ///
@@ -66,7 +66,7 @@ struct Turn(Semaphore);
 impl Turn {
     #[track_caller]
     const fn new() -> Turn {
-        Turn(Semaphore::made(1, Kind::Mutex, Location::caller()))
+        Turn(Semaphore::made(1, ResourceKind::Mutex, Location::caller()))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::error::{RecvError, TryRecvError};
 use crate::{
-    queue::{Kind, Place, WaitQueue},
+    queue::{Place, ResourceKind, WaitQueue},
     task::{Waits, note},
 };
 
@@ -31,7 +31,7 @@ pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     let shared = Rc::new(Shared {
         message: Cell::new(None),
         closed: Cell::new(false),
-        queue: WaitQueue::new(Kind::Oneshot, Location::caller()),
+        queue: WaitQueue::new(ResourceKind::Oneshot, Location::caller()),
     });
     (OneshotSender { shared: shared.clone() }, OneshotReceiver { shared, place: None })
 }

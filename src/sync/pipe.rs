@@ -22,7 +22,7 @@ use std::{
 
 use super::error::{TryRecvError, TrySendError};
 use crate::{
-    queue::{Kind, Place, WaitQueue},
+    queue::{Place, ResourceKind, WaitQueue},
     wakee::Wakee,
 };
 
@@ -55,8 +55,8 @@ impl<T> Pipe<T> {
             closed: Cell::new(false),
             senders: Cell::new(1),
             receivers: Cell::new(1),
-            for_room: WaitQueue::new(Kind::Room, at),
-            for_message: WaitQueue::new(Kind::Message, at),
+            for_room: WaitQueue::new(ResourceKind::Room, at),
+            for_message: WaitQueue::new(ResourceKind::Message, at),
             reserved: Cell::new(0),
             promised: Cell::new(0),
         }

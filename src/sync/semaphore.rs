@@ -12,7 +12,7 @@ use std::{
 
 use super::taken::{Taken, Ticket};
 use crate::{
-    queue::{Kind, Place, WaitQueue},
+    queue::{Place, ResourceKind, WaitQueue},
     task::note_claim,
 };
 
@@ -51,13 +51,13 @@ impl Semaphore {
     /// ```
     #[track_caller]
     pub const fn new(permits: usize) -> Semaphore {
-        Semaphore::made(permits, Kind::Semaphore, Location::caller())
+        Semaphore::made(permits, ResourceKind::Semaphore, Location::caller())
     }
 
     #[inline]
     pub(super) const fn made(
         permits: usize,
-        kind: Kind,
+        kind: ResourceKind,
         at: &'static Location<'static>,
     ) -> Semaphore {
         Semaphore {

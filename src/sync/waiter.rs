@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    queue::{Kind, Place, WaitQueue},
+    queue::{Place, ResourceKind, WaitQueue},
     task::{Waits, note},
 };
 
@@ -58,7 +58,7 @@ impl Waiter {
     /// ```
     #[track_caller]
     pub const fn new(n: usize) -> Waiter {
-        let queue = WaitQueue::new(Kind::Waiter, Location::caller());
+        let queue = WaitQueue::new(ResourceKind::Waiter, Location::caller());
         Waiter { left: Cell::new(n), queue }
     }
 

@@ -4,7 +4,7 @@ use std::{cell::Cell, panic::Location, rc::Rc};
 
 use crate::{
     guard::OnDrop,
-    queue::{Kind, Place, WaitQueue},
+    queue::{Place, ResourceKind, WaitQueue},
     wakee::Wakee,
 };
 
@@ -35,7 +35,7 @@ impl Gate {
             limit: Cell::new(limit),
             running: Cell::new(0),
             shut: Cell::new(false),
-            queue: WaitQueue::new(Kind::Turn, Location::caller()),
+            queue: WaitQueue::new(ResourceKind::Turn, Location::caller()),
         })
     }
 
