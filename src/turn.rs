@@ -8,6 +8,7 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     ptr::NonNull,
     rc::Rc,
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use crate::{
     clock::{self, Clock},
     guard::{catch, discard},
     home::{Entered, Home, STRIDE, here},
-    task::{ENDED, Header, OnUnobserved, Onlooker, Tasks},
+    task::{ENDED, Header, Id, OnUnobserved, Onlooker, Tasks},
     timers::{Key, Timers},
     wakee::{Wakee, renew},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Core {
     worried: Cell<bool>,
     /// How often the watch has said something.
     told: Cell<u32>,
+    /// The circles of tasks that it has told, each in the order of their ids.
+    circles: RefCell<BTreeSet<Vec<Id>>>,
     /// Counts looks of a busy loop without timers.
     looks: Cell<u32>,
     /// Why the loop cannot be driven on, to be told by whoever drives it.
@@ -158,6 +161,7 @@ impl Core {
             watch: RefCell::new(watch),
             worried: Cell::new(false),
             told: Cell::new(0),
+            circles: RefCell::new(BTreeSet::new()),
             looks: Cell::new(0),
             verdict: Cell::new(None),
             condemned: Cell::new(false),
@@ -385,6 +389,15 @@ impl Core {
         let told = self.told.get();
         self.told.set(told.saturating_add(1));
         told
+    }
+
+    /// Whether this circle of tasks was told before.
+    pub(crate) fn has_told(&self, circle: &[Id]) -> bool {
+        self.circles.borrow().contains(circle)
+    }
+
+    pub(crate) fn set_told(&self, circle: Vec<Id>) {
+        self.circles.borrow_mut().insert(circle);
     }
 
     pub(crate) fn is_condemned(&self) -> bool {

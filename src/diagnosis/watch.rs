@@ -1,8 +1,6 @@
 //! When a loop looks at itself, and what it finds.
 
-use std::{
-    cell::RefCell, collections::HashSet, ptr::NonNull, rc::Rc, sync::OnceLock, time::Duration,
-};
+use std::{cell::RefCell, ptr::NonNull, rc::Rc, sync::OnceLock, time::Duration};
 
 use super::{
     diagnostic::{Diagnostic, Reaction, Tell},
@@ -26,8 +24,6 @@ pub(crate) struct Settings {
     /// How long an idle loop waits for somebody else.
     pub(crate) on_stall: Option<(Duration, Reaction)>,
     pub(crate) tell: Option<Tell>,
-    /// Circles that were reported.
-    pub(crate) told: RefCell<HashSet<Vec<Id>>>,
     /// Who looks on while tasks are polled.
     pub(crate) polls: Option<Polls>,
     /// Whether what is left at the end is told.
@@ -91,7 +87,6 @@ impl Settings {
             on_cycle: told,
             on_stall: plain.stall.or(asked),
             tell: None,
-            told: RefCell::new(HashSet::new()),
             polls: Polls::new(slow, spin, None),
             leftovers: false,
             left: RefCell::new(None),
@@ -137,28 +132,40 @@ impl Settings {
         self.react(core, self.on_dead, Diagnostic::Dead(stalled));
     }
 
-    fn cycle(&self, core: &Core, suspect: NonNull<Header>) {
+    fn cycles(&self, core: &Core, suspects: &[Who]) {
         if self.on_cycle == Reaction::Ignore {
             return;
         }
-        let Some(circle) = circle_through(core, suspect) else { return };
-        let mut members = circle.clone();
-        members.sort_unstable();
-        if self.told.borrow().contains(&members) {
+        let mut circles = Vec::new();
+        for suspect in suspects.iter().filter_map(|who| core.tasks.find(*who)) {
+            let mut circle = circle_through(core, suspect).unwrap_or_default();
+            circle.sort_unstable();
+            if !circle.is_empty() && !circles.contains(&circle) && !core.has_told(&circle) {
+                circles.push(circle);
+            }
+        }
+        if circles.is_empty() {
             return;
         }
-        let snapshot = Snapshot::of(core).only(members.iter().copied());
-        if snapshot.circles().len() != 1 {
-            // One of them waits for something else too, such as the time.
-            return;
+        // One for all: it looks at the whole loop.
+        let snapshot = Snapshot::of(core);
+        let found = circles.into_iter().filter_map(|members| {
+            let snapshot = snapshot.only(members.iter().copied());
+            if snapshot.circles().len() != 1 {
+                // One of them waits for something else too, such as the time.
+                return None;
+            }
+            let headline = match &*members {
+                [_] => "a task waits for itself",
+                _ => "tasks wait for each other",
+            };
+            core.set_told(members);
+            Some(Stalled::new(Grade::Cycle, headline.to_owned(), snapshot))
+        });
+        // All are made before the first is told, which may run user code.
+        for stalled in found.collect::<Vec<_>>() {
+            self.react(core, self.on_cycle, Diagnostic::Cycle(stalled));
         }
-        self.told.borrow_mut().insert(members);
-        let headline = match *circle {
-            [_] => "a task waits for itself".to_owned(),
-            _ => "tasks wait for each other".to_owned(),
-        };
-        let stalled = Stalled::new(Grade::Cycle, headline, snapshot);
-        self.react(core, self.on_cycle, Diagnostic::Cycle(stalled));
     }
 }
 
@@ -201,12 +208,8 @@ impl Watch for Settings {
     fn judge(&self, core: &Core) {
         let suspects = core.tasks.take_suspects();
         self.dead(core, &suspects);
-        for who in suspects {
-            // Found again each time: telling may run user code, after which others are gone.
-            if let Some(suspect) = core.tasks.find(who) {
-                self.cycle(core, suspect);
-            }
-        }
+        // Found again: telling may have run user code, after which some are gone.
+        self.cycles(core, &suspects);
     }
 
     fn patience(&self, _: &Core) -> Option<Duration> {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use boucle::{
-    Loop, Reaction, Status, TaskSet, Waiter, scope, sleep, spawn,
+    Diagnostic, JoinHandle, Loop, Reaction, Status, TaskSet, Waiter, scope, sleep, spawn,
     sync::{Mutex, Semaphore},
     yield_now,
 };
@@ -304,4 +304,43 @@ fn a_hundred_thousand_permits_go_back_at_once() {
         drop(taken);
         assert_eq!(permits.available(), 100_000);
     });
+}
+
+#[test]
+fn each_of_many_circles_is_told_once() {
+    const PAIRS: usize = 300;
+    let told = Rc::new(RefCell::new(Vec::<Vec<boucle::Id>>::new()));
+    let l = Loop::builder()
+        .virtual_time()
+        .on_cycle(Reaction::Tell)
+        .on_diagnostic({
+            let told = told.clone();
+            move |found| match found {
+                Diagnostic::Cycle(stalled) => {
+                    told.borrow_mut().push(stalled.tasks().iter().map(|task| task.id).collect());
+                }
+                other => panic!("{other}"),
+            }
+        })
+        .build();
+    let mut tasks = Vec::new();
+    for _ in 0..PAIRS {
+        let (a, b) = (Rc::new(Mutex::new(())), Rc::new(Mutex::new(())));
+        for (first, second) in [(a.clone(), b.clone()), (b, a)] {
+            tasks.push(l.spawn(async move {
+                let _first = first.lock().await;
+                yield_now().await;
+                let _second = second.lock().await;
+            }));
+        }
+    }
+    l.run_until_stalled();
+    // Looked at again, they are the same circles.
+    l.run_until_stalled();
+    let mut expected: Vec<Vec<_>> =
+        tasks.chunks(2).map(|pair| pair.iter().map(JoinHandle::id).collect()).collect();
+    let mut told = told.borrow().clone();
+    told.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
 }
