@@ -40,7 +40,7 @@ const WORKLOADS: &[Workload] = &[
     ("gather_1000", gather_1000, 200_000, 450, 183),
     ("gather_1000_limit", gather_1000_limit, 200_000, 0, 0),
     ("scope_1000", scope_1000, 100_000, 620, 535),
-    ("join_next", join_next, 100_000, 120, 113),
+    ("join_next", join_next, 100_000, 120, 118),
     ("join_next_limit", join_next_limit, 100_000, 0, 0),
     ("mutex_lock", mutex_lock, 200_000, 60, 59),
     ("mutex_lock_limit", mutex_lock_limit, 200_000, 0, 0),

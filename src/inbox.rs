@@ -58,6 +58,11 @@ impl<T> Inbox<T> {
         letters.writers == 0 && letters.waiting.is_empty()
     }
 
+    /// Whether there are writers.
+    pub(crate) fn has_writers(&self) -> bool {
+        lock(&self.letters).writers > 0
+    }
+
     /// One more answer is awaited.
     pub(crate) fn expect(&self) {
         lock(&self.letters).awaited += 1;

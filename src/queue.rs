@@ -431,6 +431,13 @@ pub(crate) fn all_waiting() -> Vec<Waiting> {
     all.unwrap_or_default()
 }
 
+/// A place, unless it is in this crate: where a poll names the line that awaits, and a gather or the
+/// loop itself does, that is no news.
+pub(crate) fn of_user(at: &'static Location<'static>) -> Option<&'static Location<'static>> {
+    let own = file!().strip_suffix("queue.rs").unwrap_or("/");
+    (!at.file().starts_with(own)).then_some(at)
+}
+
 /// Who has this place, if anybody waits there.
 pub(crate) fn waiting_at(place: u32) -> Option<Waiting> {
     with_table(|table| table.nodes.get_mut(place)?.waiting())

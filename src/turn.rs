@@ -32,8 +32,8 @@ pub(crate) struct Core {
     watch: RefCell<Watcher>,
     /// The watch was told that the loop is idle, and nothing has come since.
     worried: Cell<bool>,
-    /// How often the watch has said something.
-    told: Cell<u32>,
+    /// How often the watch has said something, of what may come often and of all else.
+    told: [Cell<u32>; 2],
     /// The circles of tasks that it has told, each in the order of their ids.
     circles: RefCell<BTreeSet<Vec<Id>>>,
     /// Counts looks of a busy loop without timers.
@@ -160,7 +160,7 @@ impl Core {
             clock,
             watch: RefCell::new(watch),
             worried: Cell::new(false),
-            told: Cell::new(0),
+            told: [const { Cell::new(0) }; 2],
             circles: RefCell::new(BTreeSet::new()),
             looks: Cell::new(0),
             verdict: Cell::new(None),
@@ -384,11 +384,12 @@ impl Core {
         self.watch.borrow().clone()
     }
 
-    /// How often something was said before, now that it is said again.
-    pub(crate) fn count_told(&self) -> u32 {
-        let told = self.told.get();
-        self.told.set(told.saturating_add(1));
-        told
+    /// How often something like it was said before, now that it is said again.
+    pub(crate) fn count_told(&self, is_frequent: bool) -> u32 {
+        let told = &self.told[usize::from(is_frequent)];
+        let before = told.get();
+        told.set(before.saturating_add(1));
+        before
     }
 
     /// Whether this circle of tasks was told before.

@@ -134,7 +134,9 @@ fn needs(what: &WaitsFor) -> Needs {
         }
         WaitsFor::Resource { .. } => Needs::Anybody,
         WaitsFor::Children | WaitsFor::Forever | WaitsFor::Nothing => Needs::Nobody,
-        WaitsFor::Timer(_) | WaitsFor::Remote | WaitsFor::Foreign => Needs::Elsewhere,
+        WaitsFor::Timer(_) | WaitsFor::Remote | WaitsFor::Foreign | WaitsFor::Unknown => {
+            Needs::Elsewhere
+        }
     }
 }
 

@@ -45,7 +45,8 @@ use crate::{
 ///     "number": 1,
 ///     "name": "pan",
 ///     "made_at": "src/main.rs:9:18",
-///     "taken_by": [{"id": 3, "name": "maid"}]
+///     "taken_by": [{"id": 3, "name": "maid"}],
+///     "taken_elsewhere": false
 ///   }],
 ///   "stuck": [],
 ///   "circles": []
@@ -184,6 +185,7 @@ fn write<S: SerializeStruct>(
         WaitsFor::Remote => "remote",
         WaitsFor::Forever => "forever",
         WaitsFor::Foreign => "foreign",
+        WaitsFor::Unknown => "unknown",
         WaitsFor::Nothing => "nothing",
     };
     all.serialize_field("for", tag)?;
@@ -211,12 +213,13 @@ fn seconds(from: Instant, to: Instant) -> f64 {
 /// With the feature `serde`: a struct of its fields, the kind in lower case.
 impl Serialize for Resource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut all = serializer.serialize_struct("Resource", 5)?;
+        let mut all = serializer.serialize_struct("Resource", 6)?;
         all.serialize_field("kind", &self.kind)?;
         all.serialize_field("number", &self.number)?;
         all.serialize_field("name", &self.name)?;
         all.serialize_field("made_at", &Place(self.made_at))?;
         all.serialize_field("taken_by", &self.taken_by)?;
+        all.serialize_field("taken_elsewhere", &self.taken_elsewhere)?;
         all.end()
     }
 }

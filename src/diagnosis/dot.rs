@@ -145,6 +145,7 @@ impl<'s> Drawing<'s> {
             WaitsFor::Children => return Ok(()),
             WaitsFor::Remote => (plain(f, "an answer from elsewhere")?, String::new()),
             WaitsFor::Forever => (plain(f, "ever, on purpose")?, String::new()),
+            WaitsFor::Unknown => (plain(f, "nothing that is known")?, String::new()),
             WaitsFor::Foreign => (plain(f, "a foreign future")?, String::new()),
             WaitsFor::Nothing => (plain(f, "nothing: nobody can wake it")?, String::new()),
         };

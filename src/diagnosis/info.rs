@@ -79,6 +79,9 @@ pub enum WaitsFor {
     Forever,
     /// Something that is not boucle's, which has a waker of the task.
     Foreign,
+    /// Nothing that the loop knows of, though something of boucle's refers to it: a
+    /// [`Canceller`](crate::Canceller), or a task of another loop of the same thread.
+    Unknown,
     /// Nothing: nobody can wake it.
     Nothing,
 }

@@ -151,6 +151,7 @@ impl Line<'_> {
             WaitsFor::Remote => "an answer from elsewhere".into(),
             WaitsFor::Forever => "ever on purpose".into(),
             WaitsFor::Foreign => "a foreign future".into(),
+            WaitsFor::Unknown => "nothing that is known".into(),
             WaitsFor::Nothing => "nothing: nobody can wake it".into(),
         }
     }

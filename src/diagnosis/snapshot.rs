@@ -197,7 +197,8 @@ impl Gathering {
             let resource = resource.or_insert_with(|| resource_of(core, seen, waiting.line));
             if let Some(resource) = resource.clone() {
                 let what = WaitsFor::Resource { resource, wants: waiting.wants };
-                self.add(Some(task), what, moment(waiting.since), Some(waiting.at));
+                let at = queue::of_user(waiting.at);
+                self.add(Some(task), what, moment(waiting.since), at);
             }
         }
     }
@@ -239,7 +240,7 @@ fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInf
         for wait in &mut waits {
             wait.since = wait.since.or(since);
         }
-        let alone = |what, at| WaitInfo { what, since, at };
+        let alone = |what, at: Option<_>| WaitInfo { what, since, at: at.and_then(queue::of_user) };
         match seen.waits {
             Waits::Children(at) => waits.insert(0, alone(WaitsFor::Children, at)),
             Waits::Remote(at) => waits.insert(0, alone(WaitsFor::Remote, at)),
@@ -249,7 +250,7 @@ fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInf
         if has_wakers && !matches!(seen.waits, Waits::Remote(_)) {
             waits.push(alone(WaitsFor::Foreign, None));
         } else if waits.is_empty() && seen.status == Status::Waiting {
-            let known = if seen.is_held { WaitsFor::Foreign } else { WaitsFor::Nothing };
+            let known = if seen.is_held { WaitsFor::Unknown } else { WaitsFor::Nothing };
             waits.push(alone(known, None));
         }
     }

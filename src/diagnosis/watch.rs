@@ -43,7 +43,7 @@ pub(crate) struct Plain {
     stall: Option<(Duration, Reaction)>,
 }
 
-/// How much one loop says on stderr.
+/// How much one loop says on stderr, of slow and spinning polls, and again of all else.
 const TOLD: u32 = 16;
 
 /// How long a poll may take, if the environment asks.
@@ -100,9 +100,17 @@ impl Settings {
                 let _ = catch(|| tell(&found)).map_err(discard);
             }
             None if reaction == Reaction::Tell => {
-                let line = match core.count_told() {
+                let (is_frequent, more) = match found {
+                    Diagnostic::SlowPoll { .. } => (true, "more slow polls were"),
+                    Diagnostic::Spinning { .. } => (true, "more spinning was"),
+                    _ => (false, "more was"),
+                };
+                let line = match core.count_told(is_frequent) {
                     ..TOLD => format!("boucle: {found}"),
-                    TOLD => "boucle: more was found in this loop, and is not told here".into(),
+                    TOLD => format!(
+                        "boucle: {more} found in this loop, and all further such are told to \
+                         `Builder::on_diagnostic` alone"
+                    ),
                     _ => return,
                 };
                 let _ = catch(|| eprintln!("{line}")).map_err(discard);
@@ -156,8 +164,8 @@ impl Settings {
                 return None;
             }
             let headline = match &*members {
-                [_] => "a task waits for itself",
-                _ => "tasks wait for each other",
+                [_] => "a task seems to wait for itself",
+                _ => "tasks seem to wait for each other",
             };
             core.set_told(members);
             Some(Stalled::new(Grade::Cycle, headline.to_owned(), snapshot))
@@ -218,9 +226,10 @@ impl Watch for Settings {
 
     fn worry(&self, core: &Core) {
         let Some((after, reaction)) = self.on_stall else { return };
+        let remote = if core.tasks.home.has_writers() { "; a `Remote` is alive" } else { "" };
         let headline = format!(
             "probably stalled: nothing has happened for {} s, and only somebody outside the loop \
-             could wake a task",
+             could wake a task{remote}",
             after.as_secs_f64()
         );
         let stalled = Stalled::new(Grade::Likely, headline, Snapshot::of(core));

@@ -379,6 +379,11 @@ impl Home {
         self.inbox.is_quiet()
     }
 
+    /// Whether a [`Writer`] exists.
+    pub(crate) fn has_writers(&self) -> bool {
+        self.inbox.has_writers()
+    }
+
     /// Reads the letters, and runs the jobs among them; `timer` hears of sleeps that were dropped
     /// elsewhere, or reset (then true). The loop is entered and nothing is borrowed.
     pub(crate) fn read_letters(&self, mut timer: impl FnMut(u32, bool)) {

@@ -1,6 +1,7 @@
 //! `oneshot`: one message, once.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     fmt,
     panic::Location,
@@ -200,6 +201,18 @@ pub struct OneshotReceiver<T> {
 }
 
 impl<T> OneshotReceiver<T> {
+    /// Names the oneshot, for reports of what tasks wait for.
+    ///
+    /// ```
+    /// let (_tx, rx) = boucle::sync::oneshot::<u8>();
+    /// let stalled = boucle::Loop::new().try_block_on(rx.named("price")).unwrap_err();
+    /// assert!(stalled.to_string().contains(r#"waiting for oneshot "price""#));
+    /// ```
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.shared.queue.set_name(name.into());
+        self
+    }
+
     /// The message, if it is there.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ fn a_snapshot() {
             r#","waits":[{"for":"resource","number":1,"wants":1,"waiting_s":1.5,"at":"HERE"}"#,
             r#",{"for":"timer","due_s":0.5,"waiting_s":1.5,"at":null}]}]"#,
             r#","resources":[{"kind":"mutex","number":1,"name":"pan","made_at":"HERE""#,
-            r#","taken_by":[{"id":1,"name":"main"}]}],"stuck":[],"circles":[]}"#,
+            r#","taken_by":[{"id":1,"name":"main"}],"taken_elsewhere":false}],"stuck":[],"circles":[]}"#,
         ],
     );
 }
@@ -89,8 +89,8 @@ fn a_stalled_loop() {
             r#",{"for":"resource","number":2,"wants":1,"waiting_s":null,"at":"HERE"}"#,
             r#",{"for":"resource","number":1,"wants":2,"waiting_s":null,"at":"HERE"}]}]"#,
             r#","resources":[{"kind":"semaphore","number":1,"name":"big","made_at":"HERE""#,
-            r#","taken_by":[{"id":1,"name":"main"}]},{"kind":"mutex","number":2,"name":null"#,
-            r#","made_at":"HERE","taken_by":[{"id":1,"name":"main"}]}],"stuck":[1],"circles":[]}}"#,
+            r#","taken_by":[{"id":1,"name":"main"}],"taken_elsewhere":false},{"kind":"mutex","number":2,"name":null"#,
+            r#","made_at":"HERE","taken_by":[{"id":1,"name":"main"}],"taken_elsewhere":false}],"stuck":[1],"circles":[]}}"#,
         ],
     );
 }

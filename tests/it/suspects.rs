@@ -228,7 +228,7 @@ fn a_child_whose_scope_is_polled_elsewhere_is_not_dead() {
     assert!(poll_with(&mut scope, &foreign_waker(|_| ())).is_pending());
     l.run_until_stalled();
     assert_eq!(log.take(), [""; 0]);
-    assert!(l.snapshot().to_string().contains("for a foreign future"));
+    assert!(l.snapshot().to_string().contains("for nothing that is known"));
     assert!(l.snapshot().stuck().is_empty());
     // Nor when the last waker that it had in its loop is gone.
     kept.take();
