@@ -6,6 +6,7 @@
 // hold `unsafe` say so on their door.
 
 // Tools: no tasks, no wakers, no I/O.
+mod call_site;
 mod facade;
 mod guard;
 mod heap;

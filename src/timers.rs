@@ -12,7 +12,7 @@
 
 use std::time::Instant;
 
-use crate::{clock::since_epoch, heap::Heap, slab::Slab, wakee::Wakee};
+use crate::{call_site::CallSite, clock::since_epoch, heap::Heap, slab::Slab, wakee::Wakee};
 
 pub(crate) struct Timers {
     slots: Slab<Slot>,
@@ -30,6 +30,8 @@ struct Slot {
     /// `at` in nanoseconds, once the timer has an entry.
     deadline: u64,
     order: u32,
+    /// Where the sleep was made.
+    site: CallSite,
 }
 
 /// Names an armed timer, for its owner alone, who gives it up once.
@@ -94,12 +96,12 @@ impl Timers {
     /// looks, then O(log n).
     // Always: the second caller, a reset, would cost each new timer a call (21 instructions).
     #[inline(always)]
-    pub(crate) fn arm(&mut self, at: Instant, born: u64, wakee: Wakee) -> Key {
+    pub(crate) fn arm(&mut self, at: Instant, born: u64, site: CallSite, wakee: Wakee) -> Key {
         let order = match u32::try_from(born.saturating_sub(self.base)) {
             Ok(order) => order,
             Err(_) => self.renumber(born),
         };
-        let slot = self.slots.insert(Slot { wakee: Some(wakee), at, deadline: 0, order });
+        let slot = self.slots.insert(Slot { wakee: Some(wakee), at, deadline: 0, order, site });
         self.staged.push(Staged { slot, order });
         Key(slot)
     }
@@ -108,6 +110,11 @@ impl Timers {
     pub(crate) fn wakee(&mut self, Key(slot): Key) -> Option<&mut Option<Wakee>> {
         let slot = self.slots.get_mut(slot)?;
         slot.wakee.is_some().then_some(&mut slot.wakee)
+    }
+
+    /// Where the sleep was made.
+    pub(crate) fn site(&mut self, Key(slot): Key) -> Option<CallSite> {
+        self.slots.get_mut(slot).map(|slot| slot.site)
     }
 
     /// Gives a timer up, whether it has fired or not. The caller drops who waited, while nothing
@@ -181,10 +188,10 @@ impl Timers {
     }
 
     /// Runs `f`, which does not come back here, for every timer that has not fired.
-    pub(crate) fn each(&mut self, mut f: impl FnMut(&Wakee, Instant)) {
+    pub(crate) fn each(&mut self, mut f: impl FnMut(&Wakee, Instant, CallSite)) {
         for (_, slot) in self.slots.iter_mut() {
             if let Some(wakee) = &slot.wakee {
-                f(wakee, slot.at);
+                f(wakee, slot.at, slot.site);
             }
         }
     }
@@ -261,7 +268,7 @@ mod tests {
     }
 
     fn arm(timers: &mut Timers, nanos: u64, born: u64, wakee: Wakee) -> Key {
-        timers.arm(crate::clock::instant(nanos), born, wakee)
+        timers.arm(crate::clock::instant(nanos), born, CallSite::caller(), wakee)
     }
 
     #[derive(Default)]

@@ -15,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    call_site::CallSite,
     clock::{self, Clock},
     guard::{catch, discard},
     home::{Entered, Home, STRIDE, here},
@@ -190,11 +191,11 @@ impl Core {
 
     /// Arms a timer for whoever `wakee` is; `None` if the loop is closing.
     #[inline]
-    pub(crate) fn arm(&self, at: Instant, born: u64, wakee: Wakee) -> Option<Key> {
+    pub(crate) fn arm(&self, at: Instant, born: u64, site: CallSite, wakee: Wakee) -> Option<Key> {
         if self.tasks.is_closing() {
             return None;
         }
-        Some(self.timers.borrow_mut().arm(at, born, wakee))
+        Some(self.timers.borrow_mut().arm(at, born, site, wakee))
     }
 
     /// Looks at a timer; if it has not fired, whoever is polled with `cx` is woken when it does.
@@ -239,8 +240,9 @@ impl Core {
     #[inline(never)]
     pub(crate) fn rearm(&self, key: Key, at: Instant, born: u64) -> Option<Key> {
         let mut timers = self.timers.borrow_mut();
+        let site = timers.site(key)?;
         let wakee = timers.remove(key)?;
-        Some(timers.arm(at, born, wakee))
+        Some(timers.arm(at, born, site, wakee))
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -248,8 +250,8 @@ impl Core {
         earliest.map(clock::instant)
     }
 
-    /// Runs `f` for every timer that is armed: who is woken, and when.
-    pub(crate) fn each_timer(&self, f: impl FnMut(&Wakee, Instant)) {
+    /// Runs `f` for every timer that is armed: who is woken, when, and where the sleep was made.
+    pub(crate) fn each_timer(&self, f: impl FnMut(&Wakee, Instant, CallSite)) {
         self.timers.borrow_mut().each(f);
     }
 

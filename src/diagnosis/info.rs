@@ -52,7 +52,8 @@ pub struct WaitInfo {
     pub what: WaitsFor,
     /// Since when, by the loop's last look at the clock before; `None` if it had not looked.
     pub since: Option<Instant>,
-    /// Where the wait is written, if that is known.
+    /// Where the wait is written, if that is known: for timers and joins in builds with debug
+    /// assertions only.
     pub at: Option<&'static Location<'static>>,
 }
 

@@ -61,8 +61,9 @@ impl Snapshot {
         };
         gathering.joins(&seen);
         gathering.queues(core, &seen);
-        core.each_timer(|wakee, at| {
-            gathering.add(wakee.behind(), WaitsFor::Timer(at), None, None);
+        core.each_timer(|wakee, at, site| {
+            let site = site.location().and_then(queue::of_user);
+            gathering.add(wakee.behind(), WaitsFor::Timer(at), None, site);
         });
         for parent in core.tasks.foreign_parents() {
             if let Some(&at) = gathering.index.get(&parent) {
@@ -184,7 +185,9 @@ impl Gathering {
     fn joins(&mut self, seen: &[Seen]) {
         for awaited in seen {
             let task = TaskRef { id: awaited.id, name: Some(awaited.name.clone()) };
-            self.add(awaited.awaited_by, WaitsFor::Task(task), None, None);
+            let waiter = awaited.awaited_by.and_then(|waiter| self.index.get(&waiter));
+            let at = waiter.and_then(|&waiter| seen[waiter].joins_at).and_then(queue::of_user);
+            self.add(awaited.awaited_by, WaitsFor::Task(task), None, at);
         }
     }
 

@@ -14,6 +14,7 @@ use super::{
     waits::{Waits, Word},
 };
 use crate::{
+    call_site::CallSite,
     guard::Payload,
     home::{Anchor, AnchorVTable, Home, Who},
     ready::Linked,
@@ -61,9 +62,11 @@ pub(crate) struct Header {
     joiner: Cell<*mut Target>,
     /// What the task waits for, as [`super::waits`] packs it.
     pub(crate) waits: Cell<Word>,
+    /// Where it last began to wait for the end of another.
+    pub(super) joins_at: Cell<CallSite>,
 }
 
-const _: () = assert!(size_of::<Header>() <= 88 || size_of::<usize>() != 8);
+const _: () = assert!(size_of::<Header>() <= 88 + size_of::<CallSite>() || size_of::<usize>() != 8);
 
 /// The functions take the whole task, whatever the type of its future.
 #[repr(C)]
@@ -106,6 +109,7 @@ impl Header {
             parent,
             joiner: Cell::new(ptr::null_mut()),
             waits: Cell::new(ptr::null()),
+            joins_at: Cell::new(CallSite::of(place)),
         }
     }
 

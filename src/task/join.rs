@@ -24,6 +24,7 @@ use super::{
     waker::{self, wakee_of},
 };
 use crate::{
+    call_site::CallSite,
     home::{Anchor, Who},
     wakee::Wakee,
 };
@@ -427,6 +428,7 @@ impl<T> JoinHandle<T> {
 
     /// Registers who is to be woken when the task ends; true if it has ended.
     #[inline]
+    #[track_caller]
     pub(crate) fn watch(&self, cx: &Context<'_>) -> bool {
         let task = self.task();
         if task.is(ENDED) {
@@ -438,7 +440,7 @@ impl<T> JoinHandle<T> {
                 unsafe {
                     // First, so that a task that awaits itself is seen to be awaited.
                     task.set_joiner(Some(waker::hold(joiner)));
-                    joins(joiner.as_ref(), task);
+                    joins(joiner.as_ref(), task, CallSite::caller());
                 }
                 return false;
             }
@@ -458,6 +460,7 @@ impl<T> JoinHandle<T> {
     }
 
     #[inline(never)]
+    #[track_caller]
     fn watch_anyhow(&self, cx: &Context<'_>) -> bool {
         let task = self.task();
         let joiner = task.take_joiner();

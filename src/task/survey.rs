@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) is_held: bool,
     /// It is polled by a scope.
     pub(crate) is_scoped: bool,
+    /// Where it awaits the end of another, if that is what it did last and the place is known.
+    pub(crate) joins_at: Option<&'static Location<'static>>,
     /// The task that goes on when it has ended.
     pub(crate) awaited_by: Option<NonNull<Target>>,
 }
@@ -97,6 +99,8 @@ impl Tasks {
     pub(crate) fn see(&self, header: NonNull<Header>) -> Seen {
         // SAFETY: callers have just found it in the roster, and no user code runs here.
         let task = unsafe { header.as_ref() };
+        let waits = Waits::unpack(task.waits.get());
+        let joins_at = matches!(waits, Waits::Join(_)).then(|| task.joins_at.get().location());
         Seen {
             header,
             id: task.id,
@@ -104,7 +108,8 @@ impl Tasks {
             status: Status::of(task.flags()),
             place: task.place,
             parent: task.parent,
-            waits: Waits::unpack(task.waits.get()),
+            waits,
+            joins_at: joins_at.flatten(),
             since: task.stamped().unwrap_or_default(),
             // SAFETY: as above; this is home.
             has_wakers: unsafe { Anchor::has_wakers(header.cast()) },

@@ -18,6 +18,7 @@ use super::{
     waits::Waits,
 };
 use crate::{
+    call_site::CallSite,
     guard::{catch, discard},
     home::{Home, Who, here},
     ready::Ready,
@@ -100,13 +101,16 @@ pub(crate) fn note_claim(place: u32) {
 }
 
 /// As [`note`], for whoever awaits the end of `awaited`.
+#[track_caller]
 pub(super) fn note_join(awaited: &Header) {
-    with_running(|task| joins(task, awaited));
+    let site = CallSite::caller();
+    with_running(|task| joins(task, awaited, site));
 }
 
 /// Notes that `task`, which is polled, waits for the end of `awaited`.
 #[inline]
-pub(super) fn joins(task: &Header, awaited: &Header) {
+pub(super) fn joins(task: &Header, awaited: &Header, site: CallSite) {
+    task.joins_at.set(site);
     task.note(Waits::Join(awaited.anchor.slot()));
     if task.has_joiner() || task.is(WANTED) {
         Tasks::of(task).suspect(task);

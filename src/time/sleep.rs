@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    call_site::CallSite,
     clock::{self, ClockId},
     home::{Home, HomeRef, Letter, here},
     task::wakee_of,
@@ -47,6 +48,7 @@ pub fn now() -> Instant {
 /// boucle::block_on(async { boucle::sleep(Duration::from_millis(1)).await });
 /// ```
 #[inline]
+#[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     let (now, clock) = time();
     Sleep::new(clock::later(now, duration), clock, duration.is_zero())
@@ -72,6 +74,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///     assert!(boucle::now() >= deadline);
 /// });
 /// ```
+#[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     let (now, clock) = time();
     Sleep::new(deadline, clock, deadline <= now)
@@ -113,6 +116,8 @@ pub struct Sleep {
     born: u64,
     clock: ClockId,
     stage: Stage,
+    /// Where it was made.
+    site: CallSite,
 }
 
 enum Stage {
@@ -147,9 +152,10 @@ fn next_born() -> u64 {
 
 impl Sleep {
     #[inline]
+    #[track_caller]
     pub(super) fn new(deadline: Instant, clock: ClockId, due: bool) -> Sleep {
         let stage = if due { Stage::Due } else { Stage::New };
-        Sleep { deadline, born: next_born(), clock, stage }
+        Sleep { deadline, born: next_born(), clock, stage, site: CallSite::caller() }
     }
 
     /// When it ends.
@@ -218,7 +224,7 @@ impl Sleep {
                 unsafe { send_elsewhere(home, Letter::Reset(key.0)) };
             }
         }
-        *self = Sleep { deadline, born, clock, stage };
+        *self = Sleep { deadline, born, clock, stage, site: self.site };
     }
 
     /// Whether it has ended, or its pause of one turn has begun.
@@ -235,7 +241,7 @@ impl Sleep {
         // A deadline that has passed since it was made fires when the loop next looks. Nor is a
         // sleep younger than all of this thread, wherever it was made.
         let born = self.born.min(BORN.get());
-        if let Some(key) = core.arm(self.deadline, born, wakee_of(cx)) {
+        if let Some(key) = core.arm(self.deadline, born, self.site, wakee_of(cx)) {
             self.stage = Stage::Armed(core.tasks.home.this(), key);
         }
         Polled::Pending

@@ -45,6 +45,7 @@ use crate::clock;
 /// });
 /// ```
 #[inline]
+#[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     let (now, clock) = time();
     let sleep = Sleep::new(clock::later(now, duration), clock, duration.is_zero());
@@ -66,6 +67,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 ///     assert_eq!(boucle::timeout_at(deadline, async { 1 }).await, Ok(1));
 /// });
 /// ```
+#[track_caller]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     let (now, clock) = time();
     let allowed = Some(deadline.saturating_duration_since(now));

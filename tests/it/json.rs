@@ -26,7 +26,12 @@ fn json(f: impl FnOnce(&Loop) -> String + Send + 'static) -> String {
 
 #[track_caller]
 fn check(json: &str, expected: &[&str]) {
-    assert_eq!(json, expected.concat());
+    let mut expected = expected.concat();
+    if cfg!(debug_assertions) {
+        // Then timers and joins, here the only ones that do not, know where they are written.
+        expected = expected.replace(r#""at":null"#, r#""at":"HERE""#);
+    }
+    assert_eq!(json, expected);
 }
 
 /// A cook who waits for a pan that main took, with a deadline, and main, which waits for the cook.

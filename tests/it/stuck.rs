@@ -20,7 +20,7 @@ use boucle::{
     timeout, try_gather, wait, yield_now,
 };
 
-use crate::support::{own_waker, panics, virtual_loop};
+use crate::support::{own_waker, panics, virtual_loop, without_sites};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -50,12 +50,13 @@ fn plain(report: impl Display) -> Vec<String> {
         }
         text
     };
-    report.to_string().replace('\\', "/").lines().map(line).collect()
+    without_sites(&report.to_string()).replace('\\', "/").lines().map(line).collect()
 }
 
 /// Whether a report reads so.
 #[track_caller]
 fn reads(report: &[String], expected: &[&str]) {
+    let expected: Vec<String> = expected.iter().map(|line| without_sites(line)).collect();
     assert_eq!(report, expected, "\n{}\n", report.join("\n"));
 }
 
@@ -1562,4 +1563,35 @@ fn what_is_stuck_beside_a_heartbeat() {
         names
     });
     assert_eq!(stuck, ["left", "right", "up", "down", "host", "guest", "lost"]);
+}
+
+/// Only builds with debug assertions know where timers and joins are.
+#[test]
+#[cfg(debug_assertions)]
+fn where_sleeps_and_joins_are_written() {
+    let l = virtual_loop();
+    l.block_on(async {
+        let top = line!();
+        let nap = spawn(sleep(1000 * MS)).named("nap");
+        let guard = spawn(async {
+            let late = timeout(3000 * MS, forever()).await;
+            drop(late);
+        });
+        let guest = spawn(nap);
+        let late = sleep(5 * MS);
+        late.await;
+        let report = boucle::snapshot().to_string();
+        for (name, site) in [
+            (" #2 ", format!("for a timer in 995 ms at {}:{}:", file!(), top + 1)),
+            (" #3 ", format!("a timer in 3.0 s at {}:{}:", file!(), top + 3)),
+        ] {
+            let line = report.lines().find(|line| line.contains(name)).unwrap();
+            assert!(line.contains(&site), "{site}\n{report}");
+        }
+        // A handle that is the whole task is polled by the loop alone: no line of ours awaits it.
+        let line = report.lines().find(|line| line.contains(" #4 ")).unwrap();
+        assert!(line.contains("for the end of nap #2, spawned"), "{report}");
+        guard.cancel();
+        guest.cancel();
+    });
 }

@@ -350,3 +350,22 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(block, layout) }
     }
 }
+
+/// A report without the places of timers and joins, which only builds with debug assertions know.
+pub(crate) fn without_sites(report: &str) -> String {
+    let mut text = String::new();
+    let mut rest = report;
+    let begins = |text: &str| {
+        let phrases = ["the end of ", "its own end", "a timer "];
+        phrases.iter().filter_map(|phrase| text.find(phrase)).min()
+    };
+    while let Some(at) = begins(rest) {
+        let part = &rest[at..];
+        let end = part.find([',', '\n']).unwrap_or(part.len());
+        let site = part[..end].find(" at ").unwrap_or(end);
+        text += &rest[..at];
+        text += &part[..site];
+        rest = &part[end..];
+    }
+    text + rest
+}
