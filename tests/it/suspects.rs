@@ -27,8 +27,8 @@ use boucle::{
 use crate::{
     locks::forever,
     support::{
-        Log, blocks, boom, foreign_waker, message, on_drop, own_waker, poll_with, subprocess,
-        virtual_loop,
+        Log, blocks, boom, foreign_waker, message, on_drop, own_waker, panics, poll_with,
+        subprocess, virtual_loop,
     },
 };
 
@@ -343,4 +343,16 @@ fn each_of_many_circles_is_told_once() {
     told.sort_unstable();
     expected.sort_unstable();
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_verdict_waits_until_the_thread_has_unwound() {
+    let l = Loop::builder().on_dead(Reaction::Fail).build();
+    let _lost = l.spawn(pending::<()>());
+    let first = panics(|| {
+        let _driven = on_drop(|| l.run_until_stalled());
+        panic!("boom: the first");
+    });
+    assert_eq!(first, "boom: the first");
+    assert!(panics(|| l.run_until_stalled()).starts_with("dead task: Pending #1"));
 }
