@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `BUSY` | the loop is being driven, or has work that its host knows of | a letter, or a nudge: `RUNG` |
 //! | `RUNG` | letters wait | home, before it reads them: `BUSY` |
-//! | `PARKED` | home sleeps in `park` | a letter, or a nudge: `RUNG`, and home's thread is unparked |
+//! | `PARKED` | home sleeps in `park` or `park_in` | a letter, or a nudge: `RUNG`, and home is roused |
 //! | `IDLE` | nobody drives the loop and nothing is ready | anything that becomes ready: `RUNG`, and the host is called |
 //!
 //! Letters are posted before the bell is rung, and read after `RUNG` was cleared: one of the two
@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     facade::{AtomicUsize, Mutex, Ordering, Thread, current, lock, park, park_timeout},
-    guard::{catch, discard},
+    guard::{OnDrop, catch, discard},
 };
 
 const BUSY: usize = 0;
@@ -24,24 +24,48 @@ const IDLE: usize = 3;
 
 type Host = Arc<dyn Fn() + Send + Sync>;
 
+/// What a home sleeps in that is not its thread's own sleep.
+pub(crate) trait Alarm: Send + Sync {
+    /// Ends its sleep, now or the next one. From any thread.
+    fn rouse(&self);
+}
+
+/// What is to be roused.
+#[derive(Clone)]
+enum Sleeper {
+    Thread(Thread),
+    Alarm(Arc<dyn Alarm>),
+}
+
 pub(crate) struct Bell {
     state: AtomicUsize,
     /// Who parks; set before the state can be `PARKED`.
-    sleeper: Mutex<Option<Thread>>,
+    sleeper: Mutex<Option<Sleeper>>,
     host: Mutex<Option<Host>>,
+    /// A host that sleeps in our alarm.
+    alarm: Mutex<Option<Arc<dyn Alarm>>>,
 }
 
 impl Bell {
     pub(crate) fn new() -> Self {
-        Bell { state: AtomicUsize::new(IDLE), sleeper: Mutex::new(None), host: Mutex::new(None) }
+        Bell {
+            state: AtomicUsize::new(IDLE),
+            sleeper: Mutex::new(None),
+            host: Mutex::new(None),
+            alarm: Mutex::new(None),
+        }
     }
 
     /// Something became ready. From any thread; runs the host's callback if the loop was idle.
     pub(crate) fn ring(&self) {
         // Ordering: Release publishes the letter to whoever clears RUNG; Acquire sees `sleeper`.
         match self.state.swap(RUNG, Ordering::AcqRel) {
-            PARKED => self.unpark(),
+            PARKED => self.rouse(),
             IDLE => {
+                let alarm = lock(&self.alarm).clone();
+                if let Some(alarm) = alarm {
+                    alarm.rouse();
+                }
                 let host = lock(&self.host).clone();
                 if let Some(call) = host {
                     // Whoever woke a task is not to be hurt by the host, whose callback may have
@@ -62,14 +86,16 @@ impl Bell {
             matches!(state, BUSY | PARKED).then_some(RUNG)
         });
         if nudged == Ok(PARKED) {
-            self.unpark();
+            self.rouse();
         }
     }
 
-    fn unpark(&self) {
+    fn rouse(&self) {
         let sleeper = lock(&self.sleeper).clone();
-        if let Some(thread) = sleeper {
-            thread.unpark();
+        match sleeper {
+            Some(Sleeper::Thread(thread)) => thread.unpark(),
+            Some(Sleeper::Alarm(alarm)) => alarm.rouse(),
+            None => {}
         }
     }
 
@@ -114,21 +140,46 @@ impl Bell {
     /// Sleeps until the bell rings or `limit` is over; may return early.
     pub(crate) fn park(&self, limit: Option<Duration>) {
         let mut sleeper = lock(&self.sleeper);
-        if sleeper.is_none() {
-            *sleeper = Some(current());
+        if !matches!(*sleeper, Some(Sleeper::Thread(_))) {
+            *sleeper = Some(Sleeper::Thread(current()));
         }
         drop(sleeper);
-        // Ordering: Release shows `sleeper` to the one who will unpark us.
+        self.sleep(|| match limit {
+            None => park(),
+            Some(limit) => park_timeout(limit),
+        });
+    }
+
+    /// As [`Bell::park`], by another sleep, which `alarm` ends.
+    #[cfg_attr(not(feature = "net"), allow(dead_code))]
+    pub(crate) fn park_in<A: Alarm + 'static>(&self, alarm: &Arc<A>, sleep: impl FnOnce()) {
+        let mut sleeper = lock(&self.sleeper);
+        if !matches!(*sleeper, Some(Sleeper::Alarm(_))) {
+            *sleeper = Some(Sleeper::Alarm(alarm.clone()));
+        }
+        drop(sleeper);
+        self.sleep(sleep);
+    }
+
+    fn sleep(&self, sleep: impl FnOnce()) {
+        // Ordering: Release shows `sleeper` to the one who will rouse us.
         if self.state.compare_exchange(BUSY, PARKED, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return;
         }
-        match limit {
-            None => park(),
-            Some(limit) => park_timeout(limit),
-        }
-        // Ordering: Relaxed; if it fails the bell has rung, and `answer` acquires.
-        let _ =
-            self.state.compare_exchange(PARKED, BUSY, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let _awake = OnDrop(|| {
+            // Ordering: Relaxed; if it fails the bell has rung, and `answer` acquires.
+            let _ = self
+                .state
+                .compare_exchange(PARKED, BUSY, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        });
+        sleep();
+    }
+
+    /// Sets what is roused when an idle loop becomes ready.
+    #[cfg_attr(not(feature = "net"), allow(dead_code))]
+    pub(crate) fn set_alarm<A: Alarm + 'static>(&self, alarm: &Arc<A>) {
+        *lock(&self.alarm) = Some(alarm.clone());
     }
 
     /// Sets the host's callback and hands the old one back, to be dropped by the caller.

@@ -22,10 +22,10 @@ use crate::{
 
 /// A single-threaded event loop: its tasks, its timers, and the ways to run them.
 ///
-/// Tasks are polled in the order in which they became ready; a task woken during its own poll
-/// goes to the back. Timers fire in the order of their deadlines, equal ones in the order of
-/// their creation, never early. Letters from other threads and timers are looked at when nothing
-/// is ready, and at least every 64 polls. An idle loop parks its thread and makes no system call.
+/// Tasks are polled in the order in which they became ready; a task woken during its own poll goes to
+/// the back. Timers fire in the order of their deadlines, equal ones in the order of their creation,
+/// never early. Letters from other threads, timers and sockets are looked at when nothing is ready,
+/// and at least every 64 polls. An idle loop sleeps and makes no system call.
 ///
 /// Dropping a loop drops the futures of all its tasks, on this thread, before it returns. Wakers
 /// may outlive the loop, on any thread; waking them does nothing then.
@@ -228,6 +228,7 @@ impl Loop {
         loop {
             // SAFETY: `driven` has entered the loop, which `self` keeps.
             unsafe { core.run_ready(None) };
+            core.look_around();
             // Before the loop rests: that runs user code, which may wake somebody.
             core.judge();
             core.rest();
@@ -264,7 +265,7 @@ impl Loop {
         // host: until the bell agrees, what it brings is polled here.
         let countdown = &core.tasks.home.countdown;
         if countdown.get() <= 0 || core.tasks.ready.is_empty() {
-            core.look();
+            core.look_around();
             countdown.set(i64::from(STRIDE));
         }
         core.rest();
@@ -292,8 +293,7 @@ impl Loop {
         self.core().now()
     }
 
-    /// When the next timer is due, if there is one. O(log n) for each timer made since the last
-    /// look.
+    /// When the next timer is due, if any. O(log n) for each timer made since the last look.
     ///
     /// A timer is there from the first poll of its sleep: run what is ready before you ask.
     ///

@@ -24,11 +24,15 @@ mod home;
 mod pulse;
 #[allow(unsafe_code)]
 mod ready;
+#[cfg(all(unix, feature = "net", not(loom)))]
+#[allow(unsafe_code)]
+mod sys;
 #[allow(unsafe_code)]
 mod wakee;
 
-// Tasks and timers, blind to each other.
+// Tasks, timers and descriptors, blind to each other.
 mod queue;
+mod reactor;
 #[allow(unsafe_code)]
 mod task;
 mod timers;
@@ -49,6 +53,10 @@ mod builder;
 mod event_loop;
 #[allow(unsafe_code)]
 mod gather;
+#[cfg(all(unix, feature = "net", not(loom)))]
+pub mod io;
+#[cfg(all(unix, feature = "net", not(loom)))]
+pub mod net;
 mod remote;
 #[allow(unsafe_code)]
 mod scope;

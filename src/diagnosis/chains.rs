@@ -134,9 +134,11 @@ fn needs(what: &WaitsFor) -> Needs {
         }
         WaitsFor::Resource { .. } => Needs::Anybody,
         WaitsFor::Children | WaitsFor::Forever | WaitsFor::Nothing => Needs::Nobody,
-        WaitsFor::Timer(_) | WaitsFor::Remote | WaitsFor::Foreign | WaitsFor::Unknown => {
-            Needs::Elsewhere
-        }
+        WaitsFor::Timer(_)
+        | WaitsFor::Io(_)
+        | WaitsFor::Remote
+        | WaitsFor::Foreign
+        | WaitsFor::Unknown => Needs::Elsewhere,
     }
 }
 

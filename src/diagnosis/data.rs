@@ -165,7 +165,7 @@ impl Serialize for Wait<'_> {
 /// How many fields [`write`] writes.
 fn fields(what: &WaitsFor, at: Option<Instant>) -> usize {
     match what {
-        WaitsFor::Task(_) => 2,
+        WaitsFor::Task(_) | WaitsFor::Io(_) => 2,
         WaitsFor::Resource { .. } => 3,
         WaitsFor::Timer(_) => 1 + usize::from(at.is_some()),
         _ => 1,
@@ -181,6 +181,7 @@ fn write<S: SerializeStruct>(
         WaitsFor::Task(_) => "task",
         WaitsFor::Resource { .. } => "resource",
         WaitsFor::Timer(_) => "timer",
+        WaitsFor::Io(_) => "io",
         WaitsFor::Children => "children",
         WaitsFor::Remote => "remote",
         WaitsFor::Forever => "forever",
@@ -191,6 +192,7 @@ fn write<S: SerializeStruct>(
     all.serialize_field("for", tag)?;
     match what {
         WaitsFor::Task(task) => all.serialize_field("task", task)?,
+        WaitsFor::Io(what) => all.serialize_field("what", what)?,
         WaitsFor::Resource { resource, wants } => {
             all.serialize_field("number", &resource.number)?;
             all.serialize_field("wants", wants)?;

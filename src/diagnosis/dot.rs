@@ -141,6 +141,7 @@ impl<'s> Drawing<'s> {
                 };
                 (plain(f, &what)?, String::new())
             }
+            WaitsFor::Io(what) => (plain(f, what)?, String::new()),
             // They are drawn as its children.
             WaitsFor::Children => return Ok(()),
             WaitsFor::Remote => (plain(f, "an answer from elsewhere")?, String::new()),

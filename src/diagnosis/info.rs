@@ -72,6 +72,9 @@ pub enum WaitsFor {
     },
     /// A point in time.
     Timer(Instant),
+    /// A socket or another descriptor, and what it wants to do: `read on tcp 127.0.0.1:80 ->
+    /// 127.0.0.1:50000`.
+    Io(String),
     /// Its children: the futures of a gather or a race, the tasks of a wait, a set or a scope.
     Children,
     /// An answer from another thread or loop.

@@ -147,6 +147,7 @@ impl Line<'_> {
                 Duration::ZERO => "a timer that is due".into(),
                 left => format!("a timer in {}", Span(left)),
             },
+            WaitsFor::Io(what) => what.clone(),
             WaitsFor::Children => "its children".into(),
             WaitsFor::Remote => "an answer from elsewhere".into(),
             WaitsFor::Forever => "ever on purpose".into(),

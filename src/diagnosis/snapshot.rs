@@ -65,6 +65,9 @@ impl Snapshot {
             let site = site.location().and_then(queue::of_user);
             gathering.add(wakee.behind(), WaitsFor::Timer(at), None, site);
         });
+        core.reactor.each(|wakee, what| {
+            gathering.add(wakee.behind(), WaitsFor::Io(what), None, None);
+        });
         for parent in core.tasks.foreign_parents() {
             if let Some(&at) = gathering.index.get(&parent) {
                 gathering.foreign[at] = true;

@@ -184,7 +184,7 @@ impl HomeRef {
     }
 
     /// Whether the loop is gone.
-    #[cfg(all(unix, feature = "signal", not(loom)))]
+    #[cfg(all(unix, any(feature = "net", feature = "signal"), not(loom)))]
     pub(crate) fn is_closed(&self) -> bool {
         self.inbox().is_closed()
     }
@@ -361,7 +361,7 @@ impl Home {
     }
 
     /// A reference, for another thread, that does not count as a writer.
-    #[cfg(all(unix, feature = "signal", not(loom)))]
+    #[cfg(all(unix, any(feature = "net", feature = "signal"), not(loom)))]
     pub(crate) fn reference(&self) -> HomeRef {
         // SAFETY: a home is alive while anybody refers to it.
         unsafe { HomeRef::new(self.this()) }

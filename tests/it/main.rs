@@ -13,6 +13,8 @@ mod intervals;
 #[cfg(feature = "serde")]
 mod json;
 mod locks;
+#[cfg(all(unix, feature = "net"))]
+mod net;
 mod panics;
 mod races;
 mod remote;

@@ -9,8 +9,8 @@ use std::{
 /// The floors and their rooms. A room imports from its own floor or those below, never in a circle.
 const HOUSE: &[(u8, &[&str])] = &[
     (0, &["call_site", "facade", "guard", "heap", "inbox", "roster", "slab", "word"]),
-    (1, &["bell", "clock", "home", "pulse", "ready", "wakee"]),
-    (2, &["queue", "task", "timers"]),
+    (1, &["bell", "clock", "home", "pulse", "ready", "sys", "wakee"]),
+    (2, &["queue", "reactor", "task", "timers"]),
     (3, &["nest", "turn"]),
     (4, &["current", "diagnosis"]),
     (
@@ -19,6 +19,8 @@ const HOUSE: &[(u8, &[&str])] = &[
             "builder",
             "event_loop",
             "gather",
+            "io",
+            "net",
             "remote",
             "scope",
             "shared",

@@ -5,12 +5,14 @@
 //! When a look finds nothing either, the loop waits: it parks until the next deadline or the
 //! bell, or, if its clock is simulated, moves the clock.
 
+mod watch;
+
+pub(crate) use self::watch::{Verdict, Watch, WatchPolls, Watcher};
+
 use std::{
-    any::Any,
     cell::{Cell, RefCell},
     collections::BTreeSet,
     ptr::NonNull,
-    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -19,7 +21,8 @@ use crate::{
     clock::{self, Clock},
     guard::{catch, discard},
     home::{Entered, Home, STRIDE, here},
-    task::{ENDED, Header, Id, OnUnobserved, Onlooker, Tasks},
+    reactor::Reactor,
+    task::{ENDED, Header, Id, OnUnobserved, Tasks},
     timers::{Key, Timers},
     wakee::{Wakee, renew},
 };
@@ -29,6 +32,7 @@ use crate::{
 pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     timers: RefCell<Timers>,
+    pub(crate) reactor: Reactor,
     clock: Clock,
     watch: RefCell<Watcher>,
     /// The watch was told that the loop is idle, and nothing has come since.
@@ -51,84 +55,9 @@ pub(crate) struct Core {
     _tracked: loom::alloc::Track<()>,
 }
 
-/// What a watch has to say to whoever drives the loop.
-pub(crate) type Verdict = Box<dyn Any>;
-
-/// Who is asked when something looks wrong. Called while nothing is borrowed; may run user code.
-pub(crate) trait Watch {
-    /// Tasks are suspected: see [`Tasks::take_suspects`].
-    fn judge(&self, core: &Core);
-
-    /// How long the loop may be idle, with no timer armed, before [`Watch::worry`] is called.
-    fn patience(&self, core: &Core) -> Option<Duration>;
-
-    /// The loop has been idle for that long.
-    fn worry(&self, core: &Core);
-
-    /// Who looks on while tasks are polled, if anybody: the same at every call.
-    fn polls(&self) -> Option<&dyn WatchPolls> {
-        None
-    }
-
-    /// The loop goes; its tasks are still there.
-    fn closing(&self, _: &Core) {}
-
-    /// The loop goes; its tasks and its timers have gone.
-    fn closed(&self, _: &Core) {}
-}
-
-/// Who looks on while tasks are polled.
-pub(crate) trait WatchPolls: Onlooker {
-    /// Tasks are polled from now on; `news` says whether anything has come from outside the tasks
-    /// since the last time, or the loop has waited.
-    fn begin(&self, news: bool);
-
-    /// Whether there is something to tell.
-    fn has_found(&self) -> bool;
-
-    /// Tells it. Called while nothing is borrowed; may run user code.
-    fn tell(&self, core: &Core);
-
-    /// No task is polled until the next [`WatchPolls::begin`].
-    fn end(&self);
-}
-
-/// The watch of a loop: one for all that are not configured, or its own.
-#[derive(Clone)]
-pub(crate) enum Watcher {
-    Common(&'static (dyn Watch + Sync)),
-    Own(Rc<dyn Watch>),
-}
-
-/// The watch of a loop that is gone.
-struct Asleep;
-
-impl Watch for Asleep {
-    fn judge(&self, _: &Core) {}
-
-    fn patience(&self, _: &Core) -> Option<Duration> {
-        None
-    }
-
-    fn worry(&self, _: &Core) {}
-}
-
-impl Watcher {
-    fn get(&self) -> &dyn Watch {
-        match self {
-            Watcher::Common(watch) => *watch,
-            Watcher::Own(watch) => &**watch,
-        }
-    }
-
-    /// The watch of a loop that is configured: only that one looks on, and sees the loop off.
-    fn own(&self) -> Option<&Rc<dyn Watch>> {
-        match self {
-            Watcher::Common(_) => None,
-            Watcher::Own(watch) => Some(watch),
-        }
-    }
-}
+/// How long awaited sockets must be quiet, in real time, before a simulated clock moves on: what is
+/// on its way from another process should come first.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// What became of a wait.
 #[derive(PartialEq)]
@@ -158,6 +87,7 @@ impl Core {
         let core = Box::new(Core {
             tasks: Tasks::new(Home::new(free), on_unobserved),
             timers: RefCell::new(Timers::new()),
+            reactor: Reactor::new(),
             clock,
             watch: RefCell::new(watch),
             worried: Cell::new(false),
@@ -262,8 +192,21 @@ impl Core {
         now
     }
 
-    /// Reads letters and fires timers.
+    /// Tells this poll from the one before it, while nobody looks for events.
+    #[cfg(all(unix, feature = "net", not(loom)))]
+    pub(crate) fn poll_id(&self) -> crate::reactor::PollId {
+        let task = self.tasks.running().map_or(0, |task| std::ptr::from_ref(task).addr());
+        (task, self.tasks.home.countdown.get())
+    }
+
+    /// Reads letters and fires timers, and looks for events if many polls have passed since the last
+    /// time.
     pub(crate) fn look(&self) {
+        let polls = i64::from(STRIDE) - self.tasks.home.countdown.get();
+        if self.reactor.pace(polls) {
+            self.news.set(true);
+        }
+
         if self.tasks.home.bell.answer() {
             self.worried.set(false);
             self.news.set(true);
@@ -284,6 +227,14 @@ impl Core {
             if self.looks.get() % 16 == 0 {
                 self.stamp();
             }
+        }
+    }
+
+    /// Looks at everything: what a loop that does not wait does instead.
+    pub(crate) fn look_around(&self) {
+        self.look();
+        if self.reactor.look() {
+            self.news.set(true);
         }
     }
 
@@ -434,7 +385,9 @@ impl Core {
             return Waited::Maybe;
         }
         let earliest = self.timers.borrow_mut().earliest();
-        if earliest.is_none() && self.tasks.is_stuck() {
+        // Whoever waits for a source may be woken at any time.
+        let awaited = self.reactor.is_awaited();
+        if earliest.is_none() && !awaited && self.tasks.is_stuck() {
             return Waited::Stuck;
         }
         if self.tasks.has_suspects() {
@@ -445,12 +398,19 @@ impl Core {
             return Waited::Maybe;
         }
         match earliest {
-            Some(deadline) if self.clock.is_simulated() && !held => self.clock.set(deadline),
+            Some(deadline) if self.clock.is_simulated() && !held => {
+                let bell = &self.tasks.home.bell;
+                if awaited && (self.reactor.park(bell, Some(QUIET)) || bell.has_rung()) {
+                    self.news.set(true);
+                } else {
+                    self.clock.set(deadline);
+                }
+            }
             Some(deadline) if !self.clock.is_simulated() => {
                 let left = deadline.saturating_sub(self.stamp());
                 if left > 0 {
                     self.news.set(true);
-                    self.tasks.home.bell.park(Some(Duration::from_nanos(left)));
+                    self.park(Some(Duration::from_nanos(left)));
                 }
             }
             _ => {
@@ -468,14 +428,18 @@ impl Core {
         self.news.set(true);
         let watch = self.watch();
         let patience = watch.get().patience(self).filter(|_| !self.worried.get());
-        let Some(patience) = patience else { return self.tasks.home.bell.park(None) };
+        let Some(patience) = patience else { return self.park(None) };
         // Real time, whatever the clock of the loop says: somebody may be sitting there.
         let since = Instant::now();
-        self.tasks.home.bell.park(Some(patience));
+        self.park(Some(patience));
         if !self.tasks.home.bell.has_rung() && since.elapsed() >= patience {
             self.worried.set(true);
             watch.get().worry(self);
         }
+    }
+
+    fn park(&self, limit: Option<Duration>) {
+        self.reactor.park(&self.tasks.home.bell, limit);
     }
 
     /// Moves a simulated clock, stopping at each deadline to run what is ready.
@@ -490,7 +454,8 @@ impl Core {
             if self.condemned.get() {
                 return;
             }
-            if self.tasks.home.bell.has_rung() {
+            self.look_around();
+            if !self.tasks.ready.is_empty() || self.tasks.home.bell.has_rung() {
                 // As in `wait`.
                 continue;
             }
@@ -547,12 +512,13 @@ impl Core {
             this.tasks.home.read_letters(|slot, reset| this.hear(Key(slot), reset));
             let wakees = this.timers.borrow_mut().take_all();
             drop(wakees);
+            this.reactor.close();
             if let Some(watch) = &own {
                 watch.closed(this);
             }
             let callback = this.tasks.take_callback();
             let host = this.tasks.home.bell.set_host(None);
-            let watch = this.watch.replace(Watcher::Common(&Asleep));
+            let watch = this.watch.replace(Watcher::asleep());
             let verdict = this.take_verdict();
             // One at a time: a second destructor that panics while the first one does would abort.
             let _ = catch(|| drop(callback)).map_err(discard);

@@ -1,0 +1,9 @@
+//! Waiting for descriptors: [`Async`], for anything that has one and no type of its own in
+//! [`net`](crate::net). Feature `net`; unix only.
+
+mod any;
+mod exposed;
+mod source;
+
+pub use self::any::Async;
+pub(crate) use self::source::{Source, WANTED, plain, streamed};

@@ -1,0 +1,50 @@
+//! Sockets, in the loop's own thread. Feature `net`; unix only.
+//!
+//! Names and behaviour are those of [`std::net`] and of smol's async-net: in most programs an import
+//! is all that changes. Streams implement [`AsyncRead`] and [`AsyncWrite`] of futures-lite, whose
+//! extension traits bring `read`, `write_all` and the like.
+//!
+//! A socket belongs to the loop that ran where it was made. It is `Send` and `Sync`, and may be used
+//! on other threads and in other loops: its own loop then passes on when it is ready, so it must be
+//! running. Once that loop is gone, every operation fails with
+//! [`NotConnected`](std::io::ErrorKind::NotConnected). Dropping a socket closes it, on any thread.
+//!
+//! What is always ready starves nobody: after 128 operations on sockets in one poll, a task gives
+//! way to the others.
+//!
+//! A process that forks must not use its parent's loop: both would share what the system tells of
+//! sockets, and take it from each other. Builds with debug assertions panic then.
+//!
+//! # Virtual time
+//! Sockets work, in real time. While a task waits for a socket, a virtual clock moves on only after
+//! 10 milliseconds, of real time, in which nothing has happened on any.
+//!
+//! [`AsyncRead`]: futures_lite::AsyncRead
+//! [`AsyncWrite`]: futures_lite::AsyncWrite
+//!
+//! ```
+//! use boucle::net::{TcpListener, TcpStream};
+//! use futures_lite::{AsyncReadExt, AsyncWriteExt};
+//!
+//! boucle::block_on(async {
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+//!     let (mut served, _) = listener.accept().await?;
+//!     client.write_all(b"soda").await?;
+//!     let mut order = [0; 4];
+//!     served.read_exact(&mut order).await?;
+//!     assert_eq!(&order, b"soda");
+//!     std::io::Result::Ok(())
+//! })
+//! # .unwrap();
+//! ```
+
+mod accept;
+mod addr;
+mod stream;
+mod tcp;
+
+pub use self::{
+    addr::{ToSocketAddrs, resolve},
+    tcp::{Incoming, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},
+};

@@ -1,0 +1,18 @@
+//! Calls to the system.
+
+use std::io;
+
+/// Calls the system; again if a signal came in between.
+#[inline]
+pub(crate) fn call<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        #[cfg(test)]
+        let result = super::fault::next().map_or_else(&mut call, Err);
+        #[cfg(not(test))]
+        let result = call();
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
