@@ -1,3 +1,4 @@
 //! Sockets.
 
 mod tcp;
+mod turns;
