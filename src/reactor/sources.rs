@@ -203,11 +203,13 @@ impl Reactor {
         }
         let (last, spent) = sources.spent.get();
         let spent = if last == poll { spent } else { 0 };
-        if spent == OPERATIONS {
-            return Attempt::Spent;
-        }
-        sources.spent.set((poll, spent + 1));
-        Attempt::Go
+        // Whoever tries again in the same poll, as another executor within it does, is let through.
+        let (attempt, spent) = match spent {
+            OPERATIONS => (Attempt::Spent, 0),
+            spent => (Attempt::Go, spent + 1),
+        };
+        sources.spent.set((poll, spent));
+        attempt
     }
 
     /// An operation has shown that the next one would block, unless the side has ended.
@@ -321,8 +323,12 @@ impl Reactor {
             bell.park(limit);
             return false;
         };
-        bell.park_in(&sources.link, || sources.wait(limit));
-        self.take_in(sources)
+        let mut has_waited = false;
+        bell.park_in(&sources.link, || {
+            sources.wait(limit);
+            has_waited = true;
+        });
+        has_waited && self.take_in(sources)
     }
 
     /// Wakes those whom events are for. Whether there were any events.
