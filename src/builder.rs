@@ -186,10 +186,11 @@ impl Builder {
 
     /// What to do when the loop has been idle for this long, in real time, though it is no proven
     /// stall: somebody outside has a waker of a task, or a [`Remote`](crate::Remote), and may use
-    /// it yet. Told once, until something has come from there.
+    /// it yet, or a task waits for a socket. Told once, until something has come from there.
     ///
-    /// By default nothing is done about it, or it is told after 5 seconds if the environment has
-    /// `BOUCLE_DEBUG=1`. Under virtual time, where a test would hang, the run fails after 10 seconds.
+    /// By default nothing is done about it; if the environment has `BOUCLE_DEBUG=1`, it is told after
+    /// 5 seconds, unless a task waits for a socket, as a server does that nobody calls. Under virtual
+    /// time, where a test would hang, the run fails after 10 seconds.
     ///
     /// ```
     /// use boucle::{Grade, Loop, Reaction};
@@ -387,6 +388,7 @@ impl Builder {
             on_dead: at_least(self.on_dead.unwrap_or(usual.on_dead)),
             on_cycle: at_least(self.on_cycle.unwrap_or(usual.on_cycle)),
             on_stall: self.on_stall.or(usual.on_stall),
+            suspects_sockets: self.on_stall.is_some() || usual.suspects_sockets,
             tell: self.tell.clone(),
             polls,
             leftovers: self.leftovers || self.strict,

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) on_cycle: Reaction,
     /// How long an idle loop waits for somebody else.
     pub(crate) on_stall: Option<(Duration, Reaction)>,
+    /// Whether that holds for a loop that waits for a socket too: a server may be idle for long.
+    pub(crate) suspects_sockets: bool,
     pub(crate) tell: Option<Tell>,
     /// Who looks on while tasks are polled.
     pub(crate) polls: Option<Polls>,
@@ -86,6 +88,7 @@ impl Settings {
             on_dead: told,
             on_cycle: told,
             on_stall: plain.stall.or(asked),
+            suspects_sockets: plain.stall.is_some(),
             tell: None,
             polls: Polls::new(slow, spin, None),
             leftovers: false,
@@ -220,16 +223,20 @@ impl Watch for Settings {
         self.cycles(core, &suspects);
     }
 
-    fn patience(&self, _: &Core) -> Option<Duration> {
+    fn patience(&self, core: &Core) -> Option<Duration> {
+        if core.reactor.is_awaited() && !self.suspects_sockets {
+            return None;
+        }
         self.on_stall.filter(|(_, reaction)| *reaction != Reaction::Ignore).map(|(after, _)| after)
     }
 
     fn worry(&self, core: &Core) {
         let Some((after, reaction)) = self.on_stall else { return };
         let remote = if core.tasks.home.has_writers() { "; a `Remote` is alive" } else { "" };
+        let socket = if core.reactor.is_awaited() { "a socket or " } else { "" };
         let headline = format!(
-            "probably stalled: nothing has happened for {} s, and only somebody outside the loop \
-             could wake a task{remote}",
+            "probably stalled: nothing has happened for {} s, and only {socket}somebody outside the \
+             loop could wake a task{remote}",
             after.as_secs_f64()
         );
         let stalled = Stalled::new(Grade::Likely, headline, Snapshot::of(core));
