@@ -28,15 +28,18 @@
 //!
 //! boucle::block_on(async {
 //!     let listener = TcpListener::bind("127.0.0.1:0").await?;
-//!     let mut client = TcpStream::connect(listener.local_addr()?).await?;
-//!     let (mut served, _) = listener.accept().await?;
-//!     client.write_all(b"soda").await?;
-//!     let mut order = [0; 4];
-//!     served.read_exact(&mut order).await?;
-//!     assert_eq!(&order, b"soda");
+//!     let addr = listener.local_addr()?;
+//!     let server = boucle::spawn(async move {
+//!         let (mut stream, _) = listener.accept().await?;
+//!         let mut order = String::new();
+//!         stream.read_to_string(&mut order).await?;
+//!         std::io::Result::Ok(order)
+//!     });
+//!     TcpStream::connect(addr).await?.write_all(b"a soda").await?; // dropped: closed
+//!     assert_eq!(server.await.unwrap()?, "a soda");
 //!     std::io::Result::Ok(())
-//! })
-//! # .unwrap();
+//! })?;
+//! # std::io::Result::Ok(())
 //! ```
 
 mod accept;

@@ -447,3 +447,14 @@ fn many_sockets_in_one_loop() {
         server.await.unwrap();
     });
 }
+
+#[test]
+fn the_readme_shows_the_example_of_the_docs() {
+    let readme = include_str!("../../../README.md");
+    let (_, shown) = readme.split_once("```rs\n").expect("the README has one");
+    let (shown, _) = shown.split_once("```").expect("it ends");
+    let docs = include_str!("../../../src/net/mod.rs");
+    let docs = docs.lines().map(|line| line.trim_start_matches("//! ").trim_start_matches("//!"));
+    let docs: String = docs.flat_map(|line| [line, "\n"]).collect();
+    assert!(docs.contains(shown), "the two differ:\n{shown}");
+}
