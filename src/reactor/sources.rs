@@ -18,7 +18,7 @@ use super::{
 use crate::{
     bell::{Alarm, Bell},
     home::STRIDE,
-    sys::{Events, Poller, Way},
+    sys::{Event, Events, Poller, Way},
     wakee::Wakee,
 };
 
@@ -261,6 +261,8 @@ impl Reactor {
         side.push(token, wakee);
         self.waiting.set(self.waiting.get() + 1 - usize::from(old.is_some()));
         let awaited = table.awaited(key);
+        // Whoever is dropped may come back here.
+        drop(table);
         match sources.link.poller.arm(key.pack(), awaited) {
             Ok(()) => Waiting::Begun(old),
             Err(error) => Waiting::Failed(error),
@@ -344,6 +346,9 @@ impl Reactor {
             for event in events.iter() {
                 any = true;
                 table.take_in(event, epoch, woken);
+                if sources.link.poller.is_oneshot() {
+                    sources.rearm(table, event, epoch, woken);
+                }
             }
             drop(events);
         });
@@ -372,6 +377,16 @@ impl Reactor {
 }
 
 impl Sources {
+    /// An event has disarmed its source: asks for the next one, if somebody still waits in the other
+    /// direction. If the system refuses, they are woken, and hear it when they wait again.
+    #[cold]
+    fn rearm(&self, table: &mut Table, event: Event, epoch: u32, woken: &mut Vec<Wakee>) {
+        let awaited = table.awaited(Key::unpack(event.key));
+        if awaited.contains(&true) && self.link.poller.arm(event.key, awaited).is_err() {
+            table.take_in(Event { readable: true, writable: true, ..event }, epoch, woken);
+        }
+    }
+
     /// Waits for events, or looks for them.
     fn wait(&self, limit: Option<Duration>) {
         // Not in release builds, since it is a call to the system.

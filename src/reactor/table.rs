@@ -50,7 +50,7 @@ impl Key {
         u64::from(self.place) << 32 | u64::from(self.number)
     }
 
-    fn unpack(key: u64) -> Key {
+    pub(super) fn unpack(key: u64) -> Key {
         Key { place: (key >> 32) as u32, number: key as u32 }
     }
 }

@@ -21,11 +21,14 @@ use rustix::{
 
 use super::{
     call::call,
-    event::{EVENTS, Event, OWN},
+    event::{EVENTS, Event},
 };
 
 /// Ends are told, so a short read or write shows that the next one would block.
 pub(crate) const TELLS_ENDS: bool = true;
+
+/// The lowest key that no user has.
+const OWN: u64 = u64::MAX - 1;
 
 /// In milliseconds, for old kernels; who waits that long may wait again.
 const LONGEST: u128 = 1_000_000_000;
@@ -117,6 +120,12 @@ impl Poller {
         let data = EventData::new_u64(OWN);
         call(|| Ok(epoll::add(&epoll, &bell, data, EventFlags::IN | EventFlags::ET)?))?;
         Ok(Poller { epoll, bell })
+    }
+
+    /// No event disarms its descriptor.
+    #[inline]
+    pub(crate) const fn is_oneshot(&self) -> bool {
+        false
     }
 
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {

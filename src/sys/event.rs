@@ -20,8 +20,5 @@ pub(crate) enum Way {
     Write,
 }
 
-/// The lowest key that no user has.
-pub(super) const OWN: u64 = u64::MAX - 1;
-
 /// How many events one wait brings at most; the others come with the next.
 pub(super) const EVENTS: usize = 1024;

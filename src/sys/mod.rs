@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `new` | makes it, with whatever `notify` needs |
 //! | `add` | registers a descriptor, for both directions, under a key |
+//! | `is_oneshot` | whether an event disarms its descriptor, for both directions |
 //! | `arm` | asks for the next event of a key, in one direction or both; needed where events come once |
 //! | `delete` | forgets a descriptor and its key, before it is closed; from any thread |
 //! | `wait` | waits for events, for a limit; a limit of zero does not wait |
@@ -11,7 +12,7 @@
 //! | `as_fd` | a descriptor that is readable while there are events |
 //!
 //! On Linux it is epoll, edge-triggered; elsewhere, or with `--cfg boucle_portable`, the `polling`
-//! crate. Events may be spurious, and late; none is lost: what becomes ready after `add`, or after
+//! crate, edge-triggered where it can be (`--cfg boucle_oneshot` says that it cannot). Events may be spurious, and late; none is lost: what becomes ready after `add`, or after
 //! an operation that would have blocked, is told.
 //!
 //! Every call to the system about a descriptor, of the back ends and of sockets, goes through
