@@ -45,9 +45,23 @@ impl<A: sealed::Resolve + ?Sized> ToSocketAddrs for A {}
 /// # .unwrap();
 /// ```
 pub async fn resolve(addr: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
-    let addrs = match addr.question() {
-        sealed::Question::Known(addrs) => addrs,
-        sealed::Question::Host(host, port) => {
+    look_up(addr.question()).await
+}
+
+/// The first of these addresses. Needs no memory if it is one already.
+pub(super) async fn first(addr: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    match addr.question() {
+        Question::One(addr) => Ok(addr),
+        question => Ok(look_up(question).await?[0]),
+    }
+}
+
+/// At least one.
+async fn look_up(question: Question) -> io::Result<Vec<SocketAddr>> {
+    let addrs = match question {
+        Question::One(addr) => vec![addr],
+        Question::Known(addrs) => addrs,
+        Question::Host(host, port) => {
             let answer = blocking::unblock(move || {
                 // A host without a port is one string, and std knows what is wrong with it.
                 let addrs = match port {
@@ -70,6 +84,7 @@ mod sealed {
     use std::net::SocketAddr;
 
     pub enum Question {
+        One(SocketAddr),
         Known(Vec<SocketAddr>),
         Host(String, Option<u16>),
     }
@@ -86,7 +101,7 @@ macro_rules! known {
     ($($type:ty),*) => {$(
         impl Resolve for $type {
             fn question(&self) -> Question {
-                Question::Known(vec![SocketAddr::from(*self)])
+                Question::One(SocketAddr::from(*self))
             }
         }
     )*};
@@ -124,7 +139,7 @@ impl Resolve for Vec<SocketAddr> {
 impl Resolve for str {
     fn question(&self) -> Question {
         match self.parse() {
-            Ok(addr) => Question::Known(vec![addr]),
+            Ok(addr) => Question::One(addr),
             Err(_) => Question::Host(self.to_owned(), None),
         }
     }
@@ -139,7 +154,7 @@ impl Resolve for String {
 impl Resolve for (&str, u16) {
     fn question(&self) -> Question {
         match self.0.parse::<IpAddr>() {
-            Ok(ip) => Question::Known(vec![SocketAddr::new(ip, self.1)]),
+            Ok(ip) => Question::One(SocketAddr::new(ip, self.1)),
             Err(_) => Question::Host(self.0.to_owned(), Some(self.1)),
         }
     }

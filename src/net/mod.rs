@@ -44,10 +44,13 @@
 
 mod accept;
 mod addr;
+mod socket;
 mod stream;
 mod tcp;
+mod udp;
 
 pub use self::{
     addr::{ToSocketAddrs, resolve},
     tcp::{Incoming, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},
+    udp::UdpSocket,
 };
