@@ -53,6 +53,9 @@ mod builder;
 mod event_loop;
 #[allow(unsafe_code)]
 mod gather;
+#[cfg(all(unix, feature = "hyper", not(loom)))]
+#[allow(unsafe_code)]
+pub mod hyper;
 #[cfg(all(unix, feature = "net", not(loom)))]
 pub mod io;
 #[cfg(all(unix, feature = "net", not(loom)))]

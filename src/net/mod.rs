@@ -49,6 +49,8 @@ mod stream;
 mod tcp;
 mod udp;
 
+#[cfg(feature = "hyper")]
+pub(crate) use self::stream::poll_read_uninit;
 pub use self::{
     addr::{ToSocketAddrs, resolve},
     tcp::{Incoming, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},

@@ -34,7 +34,7 @@ pub(super) fn poll_read<T: AsFd>(
 
 /// Into memory that need not be initialised; what was read is returned.
 #[cfg_attr(not(any(feature = "hyper", feature = "tokio-io")), allow(dead_code))]
-pub(super) fn poll_read_uninit<T: AsFd>(
+pub(crate) fn poll_read_uninit<T: AsFd>(
     source: &Source<T>,
     cx: &Context<'_>,
     buf: &mut [MaybeUninit<u8>],

@@ -19,6 +19,7 @@ const HOUSE: &[(u8, &[&str])] = &[
             "builder",
             "event_loop",
             "gather",
+            "hyper",
             "io",
             "net",
             "remote",

@@ -124,7 +124,7 @@ impl TcpStream {
         TcpStream { source }
     }
 
-    fn source(&self) -> &Source<net::TcpStream> {
+    pub(crate) fn source(&self) -> &Source<net::TcpStream> {
         &self.source
     }
 
