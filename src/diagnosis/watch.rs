@@ -305,8 +305,9 @@ impl Watch for Plain {
         Settings::of(self).judge(core);
     }
 
-    fn patience(&self, core: &Core) -> Option<Duration> {
-        Settings::of(self).patience(core)
+    /// As the settings would say; the environment has asked for nothing.
+    fn patience(&self, _: &Core) -> Option<Duration> {
+        self.stall.map(|(after, _)| after)
     }
 
     fn worry(&self, core: &Core) {

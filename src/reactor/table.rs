@@ -90,8 +90,12 @@ impl Side {
 
     /// Takes everybody out, the first to come first.
     fn drain(&mut self, woken: &mut Vec<Wakee>) {
-        woken.extend(self.first.take().map(|(_, wakee)| wakee));
-        woken.extend(self.others.drain(..).map(|(_, wakee)| wakee));
+        if let Some((_, wakee)) = self.first.take() {
+            woken.push(wakee);
+        }
+        if !self.others.is_empty() {
+            woken.extend(self.others.drain(..).map(|(_, wakee)| wakee));
+        }
     }
 
     fn is_awaited(&self) -> bool {

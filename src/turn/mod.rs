@@ -414,7 +414,6 @@ impl Core {
                 }
             }
             _ => {
-                self.stamp();
                 self.park_patiently();
                 self.stamp();
             }
