@@ -1,4 +1,4 @@
-//! [hyper](::hyper) on boucle: its executor, its timer, and its traits for our streams. Feature
+//! `hyper` on boucle: its executor, its timer, and its traits for our streams. Feature
 //! `hyper`; unix only.
 //!
 //! Services and bodies need be neither `Send` nor `Sync`, since all that hyper spawns stays in the
