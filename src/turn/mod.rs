@@ -399,8 +399,7 @@ impl Core {
         }
         match earliest {
             Some(deadline) if self.clock.is_simulated() && !held => {
-                let bell = &self.tasks.home.bell;
-                if awaited && (self.reactor.park(bell, Some(QUIET)) || bell.has_rung()) {
+                if awaited && self.is_stirred() {
                     self.news.set(true);
                 } else {
                     self.clock.set(deadline);
@@ -420,6 +419,23 @@ impl Core {
         }
         self.look();
         Waited::Maybe
+    }
+
+    /// Waits until anything happens on awaited sockets, or the bell rings, for [`QUIET`] at most.
+    /// Whether it did.
+    fn is_stirred(&self) -> bool {
+        let since = Instant::now();
+        loop {
+            let left = QUIET.saturating_sub(since.elapsed());
+            let bell = &self.tasks.home.bell;
+            if self.reactor.park(bell, Some(left)) || bell.has_rung() {
+                return true;
+            }
+            // Only then was it a last look: before, a signal may have cut the wait short.
+            if left.is_zero() {
+                return false;
+            }
+        }
     }
 
     /// Parks until the bell rings, and tells the watch once if that takes too long.
