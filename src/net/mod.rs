@@ -47,6 +47,8 @@ mod addr;
 mod socket;
 mod stream;
 mod tcp;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 mod udp;
 
 #[cfg(feature = "hyper")]

@@ -28,6 +28,8 @@ mod none;
 mod sources;
 #[cfg(all(unix, feature = "net", not(loom)))]
 mod table;
+#[cfg(all(test, unix, feature = "net", not(loom)))]
+mod tests;
 
 #[cfg(all(unix, feature = "net", not(loom)))]
 pub(crate) use name::{Describe, Name};

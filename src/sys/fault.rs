@@ -6,11 +6,14 @@ thread_local! {
     static PLAN: Cell<Option<(usize, i32)>> = const { Cell::new(None) };
 }
 
-/// Runs `f` with its `nth` call, from 0, failing with this error number. Whether it came to that.
-pub(crate) fn inject<R>(nth: usize, errno: i32, f: impl FnOnce() -> R) -> (R, bool) {
+/// From now on the `nth` call, from 0, fails with this error number.
+pub(crate) fn plan(nth: usize, errno: i32) {
     PLAN.set(Some((nth, errno)));
-    let result = f();
-    (result, PLAN.take().is_none())
+}
+
+/// Ends that. Whether the call has come, and failed.
+pub(crate) fn has_failed() -> bool {
+    PLAN.take().is_none()
 }
 
 /// What the next call is to fail with, if it is.

@@ -15,8 +15,9 @@
 //! crate, edge-triggered where it can be (`--cfg boucle_oneshot` says that it cannot). Events may be spurious, and late; none is lost: what becomes ready after `add`, or after
 //! an operation that would have blocked, is told.
 //!
-//! Every call to the system about a descriptor, of the back ends and of sockets, goes through
-//! [`call`], so that tests can have any of them fail.
+//! Every call to the system that makes, registers or uses a descriptor goes through [`call`], so that
+//! tests can have any of them fail; all but the wait itself, the bell, and plain questions and options
+//! of sockets, whose errors go straight to whoever asks.
 
 mod call;
 #[cfg(all(target_os = "linux", not(boucle_portable)))]

@@ -102,9 +102,8 @@ impl TcpStream {
             source.set_name(Name::Of(Arc::downgrade(&name)));
             source.op(Way::Write, |stream| outcome(stream).map(plain)).await?;
         }
-        if source.get().local_addr()?.port() == addr.port()
-            && source.get().local_addr()? == source.get().peer_addr()?
-        {
+        let local = sys::call(|| source.get().local_addr())?;
+        if local.port() == addr.port() && local == sys::call(|| source.get().peer_addr())? {
             // Nobody listens there, and the system has chosen the very port for this end: the socket
             // talks to itself.
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -168,7 +167,7 @@ impl TcpStream {
     /// # .unwrap();
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.source.get().shutdown(how)
+        sys::call(|| self.source.get().shutdown(how))
     }
 
     /// Reads without taking: the next read gets the same bytes. Returns how many there were; zero

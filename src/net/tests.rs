@@ -1,0 +1,179 @@
+//! Faults: whichever call to the system fails, whoever asked hears of it, nothing is left behind, and
+//! the loop goes on.
+
+use std::{
+    fs, io,
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use rustix::io::Errno;
+
+use super::{TcpListener, TcpStream};
+use crate::{Loop, io::Async, sys::fault, timeout};
+
+/// What is to fail: in which step, which call, and how.
+#[derive(Clone, Copy)]
+struct Fault(&'static str, usize, Errno);
+
+/// One run, of a few steps.
+struct Run {
+    fault: Option<Fault>,
+    /// The call has come, and failed.
+    failed: bool,
+}
+
+impl Run {
+    /// One step. If it waits for an event that never comes, the virtual clock ends it.
+    async fn step<R>(
+        &mut self,
+        name: &'static str,
+        op: impl Future<Output = io::Result<R>>,
+    ) -> io::Result<R> {
+        let fault = self.fault.filter(|fault| fault.0 == name);
+        if let Some(Fault(_, nth, errno)) = fault {
+            fault::plan(nth, errno.raw_os_error());
+        }
+        let result = timeout(Duration::from_secs(60), op).await;
+        if fault.is_some() {
+            self.failed |= fault::has_failed();
+        }
+        result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A little of everything.
+    async fn go(&mut self) -> io::Result<()> {
+        let listener = self.step("bind", TcpListener::bind("127.0.0.1:0")).await?;
+        let addr = listener.local_addr()?;
+        let mut client = self.step("connect", TcpStream::connect(addr)).await?;
+        let (mut served, _) = self.step("accept", listener.accept()).await?;
+        let mut buf = [0; 4];
+        if self.fault.is_some() {
+            self.step("wait", async {
+                // Nothing comes: the loop waits with a limit.
+                match timeout(Duration::from_millis(1), served.peek(&mut buf)).await {
+                    Ok(peeked) => panic!("there were {} bytes", peeked?),
+                    Err(_) => Ok(()),
+                }
+            })
+            .await?;
+        }
+        self.step("write", client.write_all(b"soda")).await?;
+        self.step("read", served.read_exact(&mut buf)).await?;
+        assert_eq!(&buf, b"soda");
+        let (a, b) = UnixStream::pair()?;
+        let (mut a, mut b) =
+            self.step("pipe", async { Ok((Async::new(a)?, Async::new(b)?)) }).await?;
+        self.step("write to pipe", a.write_all(b"soda")).await?;
+        self.step("read from pipe", b.read_exact(&mut buf)).await?;
+        self.step("shut down", async { client.shutdown(Shutdown::Write) }).await?;
+        assert_eq!(self.step("end", served.read(&mut buf)).await?, 0);
+        self.step("close", async {
+            drop((listener, client, served, a));
+            b.into_inner();
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The steps, and how many of the calls in each somebody hears of at least.
+const STEPS: [(&str, usize); 12] = [
+    ("bind", 4),
+    ("connect", 4),
+    // It tries again when descriptors or memory have run out.
+    ("accept", 1),
+    ("wait", 1),
+    ("write", 1),
+    ("read", 1),
+    ("pipe", 4),
+    ("write to pipe", 1),
+    ("read from pipe", 1),
+    ("shut down", 1),
+    ("end", 1),
+    // What cannot be deleted is closed.
+    ("close", 0),
+];
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Has each call of a step fail in turn: how often somebody heard of it, and how often nobody did.
+fn fail_each(step: &'static str, errno: Errno) -> (usize, usize) {
+    let (mut heard, mut unheard) = (0, 0);
+    for nth in 0.. {
+        assert!(nth < 100, "{step} has an end, whatever fails");
+        let before = descriptors();
+        let l = Loop::builder().virtual_time().build();
+        let mut run = Run { fault: Some(Fault(step, nth, errno)), failed: false };
+        match l.block_on(run.go()) {
+            Ok(()) => unheard += usize::from(run.failed),
+            Err(error) => {
+                assert!(run.failed, "{error} of itself, in place of call {nth} of '{step}'");
+                // What says that it would block is waited for, and there may be no event to come; the system's word for what it cannot wait for has a sentence of ours.
+                let known = match errno {
+                    Errno::AGAIN => error.kind() == io::ErrorKind::TimedOut,
+                    Errno::PERM => error.kind() == io::ErrorKind::Unsupported && step == "pipe",
+                    _ => false,
+                };
+                let is_same = error.raw_os_error() == Some(errno.raw_os_error());
+                assert!(known || is_same, "{step}: {error} instead of {errno}");
+                heard += 1;
+            }
+        }
+        // It goes on as if nothing had been.
+        let again = l.block_on(Run { fault: None, failed: false }.go());
+        assert!(again.is_ok(), "after {errno} in '{step}': {again:?}");
+        drop(l);
+        assert_eq!(descriptors(), before, "after {errno} in call {nth} of '{step}'");
+        if !run.failed {
+            break;
+        }
+    }
+    (heard, unheard)
+}
+
+/// Whether the test called `name` has run in a process of its own, where nobody else opens
+/// descriptors; false there.
+fn has_run_alone(name: &str) -> bool {
+    const CHILD: &str = "BOUCLE_TEST_ALONE";
+    if std::env::var_os(CHILD).is_some() {
+        return false;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(told.contains("running 1 test"), "no such test: {name}\n{told}");
+    assert!(child.status.success(), "{told}{}", String::from_utf8_lossy(&child.stderr));
+    true
+}
+
+#[test]
+fn a_fault_in_any_call_is_heard_of_and_leaves_nothing_behind() {
+    if has_run_alone("net::tests::a_fault_in_any_call_is_heard_of_and_leaves_nothing_behind") {
+        return;
+    }
+    for (step, least) in STEPS {
+        for errno in
+            [Errno::MFILE, Errno::NOMEM, Errno::NOBUFS, Errno::CONNRESET, Errno::AGAIN, Errno::PERM]
+        {
+            let (heard, unheard) = fail_each(step, errno);
+            if least == 0 {
+                assert!(heard == 0 && unheard > 0, "{errno} in '{step}': {heard}, {unheard}");
+            } else if errno != Errno::AGAIN || least > 1 {
+                // An operation that says that it would block is done when an event comes.
+                assert!(heard >= least, "{errno} in '{step}': {heard}, {unheard}");
+            }
+        }
+        let (heard, unheard) = fail_each(step, Errno::INTR);
+        assert!(heard == 0 && unheard > 0, "{step}: a call that was interrupted is made again");
+    }
+}
