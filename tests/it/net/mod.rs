@@ -1,4 +1,8 @@
 //! Sockets.
 
+mod faults;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+mod process;
 mod tcp;
 mod turns;
