@@ -59,6 +59,7 @@ pub mod hyper;
 #[cfg(all(unix, feature = "net", not(loom)))]
 pub mod io;
 #[cfg(all(unix, feature = "net", not(loom)))]
+#[allow(unsafe_code)]
 pub mod net;
 mod remote;
 #[allow(unsafe_code)]

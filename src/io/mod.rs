@@ -6,4 +6,4 @@ mod exposed;
 mod source;
 
 pub use self::any::Async;
-pub(crate) use self::source::{Source, WANTED, plain, streamed};
+pub(crate) use self::source::{Done, Source, WANTED, plain, streamed};

@@ -2,7 +2,8 @@
 //!
 //! Names and behaviour are those of [`std::net`] and of smol's async-net: in most programs an import
 //! is all that changes. Streams implement [`AsyncRead`] and [`AsyncWrite`] of futures-lite, whose
-//! extension traits bring `read`, `write_all` and the like.
+//! extension traits bring `read`, `write_all` and the like. With the feature `tokio-io` they and their
+//! halves implement those of tokio as well, for crates that ask for them.
 //!
 //! A socket belongs to the loop that ran where it was made. It is `Send` and `Sync`, and may be used
 //! on other threads and in other loops: its own loop then passes on when it is ready, so it must be
@@ -44,17 +45,24 @@
 
 mod accept;
 mod addr;
+mod halves;
 mod socket;
 mod stream;
 mod tcp;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+#[cfg(feature = "tokio-io")]
+mod tokio;
 mod udp;
+pub mod unix;
 
 #[cfg(feature = "hyper")]
 pub(crate) use self::stream::poll_read_uninit;
+#[doc(no_inline)]
+pub use self::unix::{UnixDatagram, UnixListener, UnixStream};
 pub use self::{
     addr::{ToSocketAddrs, resolve},
-    tcp::{Incoming, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},
+    halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
+    tcp::{Incoming, TcpListener, TcpStream},
     udp::UdpSocket,
 };

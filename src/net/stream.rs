@@ -3,38 +3,59 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::AsFd,
+    net,
+    os::{fd::AsFd, unix},
     task::{Context, Poll},
 };
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
 use crate::{
-    io::{Source, streamed},
+    io::{Done, Source, plain, streamed},
     sys::Way,
 };
 
+/// A socket of a stream.
+pub(crate) trait Flows: AsFd {
+    /// What a read of `did` bytes says, of `wanted` at most.
+    fn read(did: usize, wanted: usize) -> Done<usize>;
+}
+
+impl Flows for net::TcpStream {
+    fn read(did: usize, wanted: usize) -> Done<usize> {
+        streamed(did, wanted)
+    }
+}
+
+impl Flows for unix::net::UnixStream {
+    /// A short read may have come to descriptors or credentials that were sent along, and there may
+    /// be more behind them.
+    fn read(did: usize, _: usize) -> Done<usize> {
+        plain(did)
+    }
+}
+
 /// A peer that has gone is an error, not a signal.
 #[cfg(not(target_vendor = "apple"))]
-const FLAGS: SendFlags = SendFlags::NOSIGNAL;
+pub(super) const FLAGS: SendFlags = SendFlags::NOSIGNAL;
 /// There, std and socket2 set an option of each socket.
 #[cfg(target_vendor = "apple")]
-const FLAGS: SendFlags = SendFlags::empty();
+pub(super) const FLAGS: SendFlags = SendFlags::empty();
 
-pub(super) fn poll_read<T: AsFd>(
+pub(super) fn poll_read<T: Flows>(
     source: &Source<T>,
     cx: &Context<'_>,
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
     source.poll(Way::Read, cx, &mut 0, |io| {
         let (read, _) = recv(io, &mut *buf, RecvFlags::empty())?;
-        Ok(streamed(read, buf.len()))
+        Ok(T::read(read, buf.len()))
     })
 }
 
 /// Into memory that need not be initialised; what was read is returned.
 #[cfg_attr(not(any(feature = "hyper", feature = "tokio-io")), allow(dead_code))]
-pub(crate) fn poll_read_uninit<T: AsFd>(
+pub(crate) fn poll_read_uninit<T: Flows>(
     source: &Source<T>,
     cx: &Context<'_>,
     buf: &mut [MaybeUninit<u8>],
@@ -42,18 +63,18 @@ pub(crate) fn poll_read_uninit<T: AsFd>(
     source.poll(Way::Read, cx, &mut 0, |io| {
         let ((read, _), _) = recv(io, &mut *buf, RecvFlags::empty())?;
         let read = read.len();
-        Ok(streamed(read, buf.len()))
+        Ok(T::read(read, buf.len()))
     })
 }
 
-pub(super) fn poll_read_vectored<T: AsFd>(
+pub(super) fn poll_read_vectored<T: Flows>(
     source: &Source<T>,
     cx: &Context<'_>,
     bufs: &mut [IoSliceMut<'_>],
 ) -> Poll<io::Result<usize>> {
     source.poll(Way::Read, cx, &mut 0, |io| {
         let read = rustix::io::readv(io, bufs)?;
-        Ok(streamed(read, bufs.iter().map(|buf| buf.len()).sum()))
+        Ok(T::read(read, bufs.iter().map(|buf| buf.len()).sum()))
     })
 }
 

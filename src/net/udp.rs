@@ -283,11 +283,41 @@ impl UdpSocket {
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.source.get().leave_multicast_v6(group, interface)
     }
+
+    /// As [`multicast_loop_v4`](UdpSocket::multicast_loop_v4), for IPv6: the option
+    /// `IPV6_MULTICAST_LOOP`.
+    ///
+    /// # Errors
+    /// If the socket is none of IPv6; what else the system says.
+    ///
+    /// ```
+    /// use boucle::net::UdpSocket;
+    ///
+    /// boucle::block_on(async {
+    ///     // Not every host has IPv6.
+    ///     let Ok(socket) = UdpSocket::bind("[::1]:0").await else { return Ok(()) };
+    ///     socket.set_multicast_loop_v6(false)?;
+    ///     assert_eq!(socket.multicast_loop_v6()?, false);
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn multicast_loop_v6(&self) -> io::Result<bool> {
+        self.source.get().multicast_loop_v6()
+    }
+
+    /// Sets what [`multicast_loop_v6`](UdpSocket::multicast_loop_v6) tells.
+    ///
+    /// # Errors
+    /// If the socket is none of IPv6; what else the system says.
+    pub fn set_multicast_loop_v6(&self, value: bool) -> io::Result<()> {
+        self.source.get().set_multicast_loop_v6(value)
+    }
 }
 
 /// Options: a getter and a setter each.
 macro_rules! options {
-    ($($(#[$doc:meta])* $get:ident, $set:ident: $type:ty = $value:literal, $at:literal;)*) => {
+    ($($(#[$doc:meta])* $get:ident, $set:ident: $type:ty = $value:literal;)*) => {
         impl UdpSocket {$(
             $(#[$doc])*
             ///
@@ -298,7 +328,7 @@ macro_rules! options {
             /// use boucle::net::UdpSocket;
             ///
             /// boucle::block_on(async {
-            #[doc = concat!("    let socket = UdpSocket::bind(\"", $at, "\").await?;")]
+            ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
             #[doc = concat!("    socket.", stringify!($set), "(", $value, ")?;")]
             #[doc = concat!("    assert_eq!(socket.", stringify!($get), "()?, ", $value, ");")]
             ///     std::io::Result::Ok(())
@@ -323,21 +353,17 @@ macro_rules! options {
 options! {
     /// Whether datagrams may be sent to all hosts of a network at once, which is off by default: the
     /// option `SO_BROADCAST`.
-    broadcast, set_broadcast: bool = true, "127.0.0.1:0";
+    broadcast, set_broadcast: bool = true;
 
     /// How many routers a datagram may pass: the option `IP_TTL`.
-    ttl, set_ttl: u32 = 42, "127.0.0.1:0";
+    ttl, set_ttl: u32 = 42;
 
     /// Whether datagrams to a group come back to those of its members that are on this host, which is
     /// on by default: the option `IP_MULTICAST_LOOP`.
-    multicast_loop_v4, set_multicast_loop_v4: bool = false, "127.0.0.1:0";
+    multicast_loop_v4, set_multicast_loop_v4: bool = false;
 
     /// How many routers a datagram to a group may pass, 1 by default: the option `IP_MULTICAST_TTL`.
-    multicast_ttl_v4, set_multicast_ttl_v4: u32 = 2, "127.0.0.1:0";
-
-    /// As [`multicast_loop_v4`](UdpSocket::multicast_loop_v4), for IPv6: the option
-    /// `IPV6_MULTICAST_LOOP`.
-    multicast_loop_v6, set_multicast_loop_v6: bool = false, "[::1]:0";
+    multicast_ttl_v4, set_multicast_ttl_v4: u32 = 2;
 }
 
 impl Describe for Source<net::UdpSocket> {

@@ -17,6 +17,7 @@ use crate::{
     io::{Source, plain},
     net::{
         addr::{ToSocketAddrs, resolve},
+        halves::{OwnedReadHalf, OwnedWriteHalf, sealed::Connection, split},
         stream::stream,
     },
     reactor::{Describe, Name},
@@ -258,9 +259,42 @@ impl TcpStream {
         self.source.get().take_error()
     }
 
-    /// Whether both are the same connection.
-    pub(super) fn is(&self, other: &TcpStream) -> bool {
+    /// Two halves, for two tasks. Dropping the writing half shuts the writing direction down.
+    ///
+    /// ```
+    /// use boucle::net::{TcpListener, TcpStream};
+    /// use futures_lite::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// boucle::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut served, _) = listener.accept().await?;
+    ///     let (mut reader, mut writer) = stream.into_split();
+    ///     writer.write_all(b"soda").await?;
+    ///     drop(writer);
+    ///     let mut order = String::new();
+    ///     served.read_to_string(&mut order).await?;
+    ///     served.write_all(order.to_uppercase().as_bytes()).await?;
+    ///     drop(served);
+    ///     order.clear();
+    ///     reader.read_to_string(&mut order).await?;
+    ///     assert_eq!(order, "SODA");
+    ///     std::io::Result::Ok(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn into_split(self) -> (OwnedReadHalf<TcpStream>, OwnedWriteHalf<TcpStream>) {
+        split(self)
+    }
+}
+
+impl Connection for TcpStream {
+    fn is(&self, other: &TcpStream) -> bool {
         Arc::ptr_eq(&self.source, &other.source)
+    }
+
+    fn shut(&self, how: Shutdown) -> io::Result<()> {
+        self.shutdown(how)
     }
 }
 
