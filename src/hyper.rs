@@ -59,7 +59,7 @@ use ::hyper::rt::{self, ReadBufCursor};
 use futures_lite::AsyncWrite;
 
 use crate::{
-    net::{TcpStream, poll_read_uninit},
+    net::{TcpStream, UnixStream, poll_read_uninit},
     time::{Sleep, now, sleep, sleep_until},
 };
 
@@ -219,3 +219,4 @@ macro_rules! stream {
 }
 
 stream!(TcpStream);
+stream!(UnixStream);
