@@ -5,11 +5,10 @@
 //! loop that runs it. hyper's own features, `server`, `http1` and the like, are for the program to
 //! choose: this one brings none of them.
 //!
-//! The file that this page is made of stands by itself but for one function, which reads into memory
-//! that was not initialised: take it as it is, and change what does not suit. Streams of other crates,
-//! TLS for instance, which implement the traits of futures-lite or of tokio, are for hyper once they
-//! are wrapped: the feature `tokio-io` gives our sockets tokio's traits, and `TokioIo` of hyper-util
-//! makes hyper's of these.
+//! The file of this page stands by itself, but for one function, which reads into memory that was
+//! not initialised: take it as it is, and change what does not suit. Streams that are not ours, TLS for
+//! instance, go through `TokioIo` of hyper-util if they have tokio's traits; the feature `tokio-io`
+//! gives these to our sockets, for what is to be put between.
 //!
 //! ```
 //! use std::{cell::Cell, convert::Infallible};
@@ -130,8 +129,9 @@ where
 ///     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
 ///     let _mute = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
 ///     let (stream, _) = listener.accept().await.unwrap();
-///     let service =
-///         service_fn(async |_: Request<Incoming>| hyper::Result::Ok(Response::new("".to_owned())));
+///     let service = service_fn(async |_: Request<Incoming>| {
+///         hyper::Result::Ok(Response::new("soda".to_owned()))
+///     });
 ///     http1::Builder::new()
 ///         .timer(Timer)
 ///         .header_read_timeout(Duration::from_secs(3600))
