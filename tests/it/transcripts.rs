@@ -38,7 +38,7 @@ fn printed(example: &str, more: &[&str]) -> String {
 }
 
 /// Cargo builds the examples beside the tests, unless it is told to build one test only.
-fn binary(example: &str) -> PathBuf {
+pub(crate) fn binary(example: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its file");
     let profile = exe.parent().and_then(Path::parent).expect("<profile>/deps/<test>");
     let binary =
@@ -47,6 +47,11 @@ fn binary(example: &str) -> PathBuf {
     if modified(&binary) < modified(&source) {
         let mut build = Command::new(env!("CARGO"));
         build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--examples"]);
+        if cfg!(feature = "hyper") {
+            build.args(["--features", "hyper"]);
+        } else if cfg!(feature = "net") {
+            build.args(["--features", "net"]);
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }
@@ -277,6 +282,25 @@ fn why_it_hangs() {
     );
     let graph = printed("why_it_hangs", &["--dot"]);
     assert!(graph.starts_with("digraph boucle {\n") && graph.ends_with("}\n"), "{graph}");
+}
+
+#[cfg(all(unix, feature = "net"))]
+#[test]
+fn reverse_echo() {
+    check(
+        "reverse_echo",
+        &[
+            "server: somebody comes",
+            " 2 s anna: soda -> ados",
+            " 4 s anna: fries -> seirf",
+            "server: somebody comes",
+            " 5 s bruno: burger -> regrub",
+            "server: somebody comes",
+            " 7 s chloe: caviar -> raivac",
+            "10 s bruno: radar -> radar",
+            "15 s bruno: toast -> tsaot",
+        ],
+    );
 }
 
 /// The README shows the code of this example, and what it prints, line numbers and all.

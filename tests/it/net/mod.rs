@@ -6,3 +6,4 @@ mod faults;
 mod process;
 mod tcp;
 mod turns;
+mod users;
