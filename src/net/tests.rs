@@ -4,7 +4,10 @@
 use std::{
     fs, io,
     net::Shutdown,
-    os::unix::net::UnixStream,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{self, SocketAddr},
+    },
     process::{Command, Stdio},
     time::Duration,
 };
@@ -12,7 +15,7 @@ use std::{
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use rustix::io::Errno;
 
-use super::{TcpListener, TcpStream};
+use super::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use crate::{Loop, io::Async, sys::fault, timeout};
 
 /// What is to fail: in which step, which call, and how.
@@ -64,15 +67,30 @@ impl Run {
         self.step("write", client.write_all(b"soda")).await?;
         self.step("read", served.read_exact(&mut buf)).await?;
         assert_eq!(&buf, b"soda");
-        let (a, b) = UnixStream::pair()?;
+
+        let (a, b) = net::UnixStream::pair()?;
         let (mut a, mut b) =
             self.step("pipe", async { Ok((Async::new(a)?, Async::new(b)?)) }).await?;
         self.step("write to pipe", a.write_all(b"soda")).await?;
         self.step("read from pipe", b.read_exact(&mut buf)).await?;
         self.step("shut down", async { client.shutdown(Shutdown::Write) }).await?;
         assert_eq!(self.step("end", served.read(&mut buf)).await?, 0);
+
+        let at = SocketAddr::from_abstract_name(format!("boucle {}", std::process::id()))?;
+        let unix = self.step("bind unix", async { UnixListener::bind_addr(&at) }).await?;
+        let mut client_unix = self.step("connect unix", UnixStream::connect_addr(&at)).await?;
+        let (mut served_unix, _) = self.step("accept unix", unix.accept()).await?;
+        self.step("write unix", client_unix.write_all(b"soda")).await?;
+        self.step("read unix", served_unix.read_exact(&mut buf)).await?;
+        self.step("shut down unix", async { client_unix.shutdown(Shutdown::Write) }).await?;
+
+        let udp = self.step("bind udp", UdpSocket::bind("127.0.0.1:0")).await?;
+        self.step("connect udp", udp.connect(udp.local_addr()?)).await?;
+        self.step("send", udp.send(b"soda")).await?;
+        self.step("receive", udp.recv(&mut buf)).await?;
+
         self.step("close", async {
-            drop((listener, client, served, a));
+            drop((listener, client, served, a, unix, client_unix, served_unix, udp));
             b.into_inner();
             Ok(())
         })
@@ -81,7 +99,7 @@ impl Run {
 }
 
 /// The steps, and how many of the calls in each somebody hears of at least.
-const STEPS: [(&str, usize); 12] = [
+const STEPS: [(&str, usize); 22] = [
     ("bind", 4),
     ("connect", 4),
     // It tries again when descriptors or memory have run out.
@@ -94,6 +112,17 @@ const STEPS: [(&str, usize); 12] = [
     ("read from pipe", 1),
     ("shut down", 1),
     ("end", 1),
+    ("bind unix", 3),
+    // To be refused is no error: it tries again.
+    ("connect unix", 3),
+    ("accept unix", 1),
+    ("write unix", 1),
+    ("read unix", 1),
+    ("shut down unix", 1),
+    ("bind udp", 3),
+    ("connect udp", 1),
+    ("send", 1),
+    ("receive", 1),
     // What cannot be deleted is closed.
     ("close", 0),
 ];

@@ -257,7 +257,7 @@ impl UnixDatagram {
     /// # .unwrap();
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.source.get().shutdown(how)
+        sys::call(|| self.source.get().shutdown(how))
     }
 
     /// The error that the socket keeps, if it keeps one, which is then cleared: `SO_ERROR`.

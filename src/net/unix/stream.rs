@@ -212,7 +212,7 @@ impl UnixStream {
     /// # .unwrap();
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.source.get().shutdown(how)
+        sys::call(|| self.source.get().shutdown(how))
     }
 
     /// The error that the socket keeps, if it keeps one, which is then cleared: `SO_ERROR`.

@@ -372,7 +372,8 @@ fn the_descriptor_of_a_loop_is_readable_when_there_is_something_to_do() {
     l.run_until_stalled();
     assert!(!is_readable(&l), "nothing to do");
     idle.write_all(b"x").unwrap();
-    assert!(is_readable(&l), "a source is ready, if of nobody");
+    // Where events are asked for one by one, nobody has asked.
+    assert_eq!(is_readable(&l), !cfg!(boucle_oneshot), "a source is ready, if of nobody");
     l.run_until_stalled();
     assert!(!is_readable(&l), "that was all");
     near.write_all(b"soda").unwrap();
