@@ -354,7 +354,7 @@ impl Loop {
     ///
     /// It is called once per change from idle to ready, on the thread that made the change. The
     /// loop is idle when a driving call returns and nothing is ready; timers are the host's
-    /// business, through [`Loop::next_deadline`]. What was ready before this call rings no bell. A
+    /// business, through [`Loop::next_deadline`], and so are sockets, through the loop's descriptor. What was ready before this call rings no bell. A
     /// later callback replaces an earlier one. What the callback panics with is dropped, once the
     /// panic hook has seen it.
     ///

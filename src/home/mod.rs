@@ -78,6 +78,8 @@ pub(crate) struct Home {
     pub(crate) looked: Cell<u64>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i64>,
+    /// How many of those were of children.
+    pub(crate) children: Cell<i64>,
     /// How many more children the current poll may poll, as [`Budget`] counts.
     budget: Cell<u32>,
 }
@@ -300,6 +302,7 @@ impl Home {
             serving: Cell::new(0),
             looked: Cell::new(0),
             countdown: Cell::new(0),
+            children: Cell::new(0),
             budget: Cell::new(0),
         }
     }

@@ -10,13 +10,13 @@ use std::{
 };
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::source::{Source, plain};
-use crate::sys::{self, Way};
+use crate::{
+    current::current,
+    sys::{self, Way},
+};
 
 /// Anything that has a descriptor which the system can wait for: a pipe, a terminal, a socket of
 /// another library, inotify, a timer.
@@ -67,16 +67,11 @@ impl<T: AsFd> Async<T> {
     /// ```
     #[track_caller]
     pub fn new(io: T) -> io::Result<Async<T>> {
+        // Where there is none, nothing is done to it.
+        current("Async::new", |_| ());
         sys::call(|| Ok(rustix::io::ioctl_fionbio(&io, true)?))?;
-        match Source::new(io, "Async::new", type_name::<T>()) {
-            Ok(source) => Ok(Async { source }),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::PERM) => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "the system cannot wait for this descriptor: files on a disk never say \
-                     `WouldBlock`; read them on another thread, such as by `blocking::unblock`",
-            )),
-            Err(error) => Err(error),
-        }
+        let source = Source::new(io, "Async::new", type_name::<T>())?;
+        Ok(Async { source })
     }
 
     /// What is wrapped. There is no `get_mut`: what is registered stays where it is.

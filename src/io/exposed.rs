@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use crate::event_loop::Loop;
+use crate::{bell::Alarm, event_loop::Loop};
 
 /// A descriptor that becomes readable when the loop has something to do: one of its sockets has, or
 /// another thread has woken a task. A host loop that waits in `poll`, `epoll` or the like, waits for
@@ -40,7 +40,12 @@ impl AsFd for Loop {
         let core = self.core();
         match core.reactor.expose() {
             Ok(link) => {
-                core.tasks.home.bell.set_alarm(link);
+                let bell = &core.tasks.home.bell;
+                bell.set_alarm(link);
+                if bell.has_rung() || !core.tasks.ready.is_empty() {
+                    // That was before there was an alarm.
+                    link.rouse();
+                }
                 link.as_fd()
             }
             Err(error) => panic!("boucle: the system has no descriptor for the loop: {error}"),

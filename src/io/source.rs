@@ -10,14 +10,17 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
+use rustix::io::Errno;
+
 use crate::{
     current::current,
+    guard::OnDrop,
     home::{HomeRef, Letter},
     reactor::{Attempt, Key, Link, Name, Token, Waiting},
     sys::{self, Way},
@@ -37,6 +40,8 @@ struct Registration {
     home: HomeRef,
     link: Arc<Link>,
     key: Key,
+    /// What was registered.
+    fd: RawFd,
 }
 
 /// What an operation came to.
@@ -71,9 +76,10 @@ impl<T: AsFd> Source<T> {
             return Err(gone());
         }
         let link = core.reactor.link()?.clone();
-        let key = core.reactor.add(io.as_fd(), what)?;
+        let fd = io.as_fd();
+        let (key, fd) = (core.reactor.add(fd, what).map_err(explain)?, fd.as_raw_fd());
         let home = core.tasks.home.reference();
-        Ok(Source { io: Some(io), registration: Registration { home, link, key } })
+        Ok(Source { io: Some(io), registration: Registration { home, link, key, fd } })
     }
 
     /// Who can say what it is.
@@ -87,8 +93,9 @@ impl<T: AsFd> Source<T> {
 
     /// Takes the descriptor out; those who wait for it are woken.
     pub(crate) fn into_inner(mut self) -> T {
-        self.registration.end(self.get().as_fd());
-        self.io.take().expect("it is there until now")
+        let io = self.io.take().expect("it is there until now");
+        self.registration.end(&io);
+        io
     }
 
     /// Does `op`, or has whoever is polled woken when it may be worth another try.
@@ -126,8 +133,17 @@ impl<T: AsFd> Source<T> {
     /// Whoever waited under this token waits no longer.
     pub(crate) fn give_up(&self, way: Way, token: Token) {
         let key = self.registration.key;
-        let wakee = self.registration.at_home(|core| core.reactor.give_up(key, way, token));
-        drop(wakee);
+        if token == WANTED {
+            return;
+        }
+        match self.registration.at_home(|core| core.reactor.give_up(key, way, token)) {
+            Some(wakee) => drop(wakee),
+            None => {
+                self.registration.home.post(Letter::Job(Box::new(move || {
+                    drop(with_core(|core| core.reactor.give_up(key, way, token)));
+                })));
+            }
+        }
     }
 
     /// As a future.
@@ -149,7 +165,7 @@ impl<T: AsFd> AsFd for Source<T> {
 impl<T: AsFd> Drop for Source<T> {
     fn drop(&mut self) {
         if let Some(io) = &self.io {
-            self.registration.end(io.as_fd());
+            self.registration.end(io);
         }
     }
 }
@@ -215,7 +231,11 @@ impl Registration {
         cx: &Context<'_>,
         mut op: impl FnMut() -> io::Result<Done<R>>,
     ) -> Poll<io::Result<R>> {
-        let Registration { home, link, key } = self;
+        let Registration { home, link, key, .. } = self;
+        if with_core(|core| !core.reactor.spend(core.poll_id())) == Some(true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if home.is_closed() {
             return Poll::Ready(Err(gone()));
         }
@@ -259,9 +279,17 @@ impl Registration {
         waits.unwrap_or(Ok(false))
     }
 
-    fn end(&self, fd: BorrowedFd<'_>) {
-        // An error says that it was not registered any more: somebody has closed it.
-        let _ = self.link.delete(fd, self.key);
+    fn end(&self, io: &impl AsFd) {
+        // Whatever users' code says now.
+        let _forget = OnDrop(|| self.forget());
+        let fd = io.as_fd();
+        if fd.as_raw_fd() == self.fd {
+            // An error says that it was not registered any more: somebody has closed it.
+            let _ = self.link.delete(fd, self.key);
+        }
+    }
+
+    fn forget(&self) {
         let key = self.key;
         if self.at_home(|core| core.reactor.remove(key)).is_none() {
             self.home.post(Letter::Job(Box::new(move || {
@@ -334,12 +362,31 @@ impl<T: AsFd, F> Drop for Op<'_, T, F> {
     }
 }
 
+/// What the system means by a refusal to wait for a descriptor.
+#[cold]
+fn explain(error: io::Error) -> io::Error {
+    let what = match Errno::from_io_error(&error) {
+        Some(Errno::PERM) => {
+            let what = "the system cannot wait for this descriptor: files on a disk never say \
+                        `WouldBlock`; read them on another thread, such as by `blocking::unblock`";
+            return io::Error::new(io::ErrorKind::Unsupported, what);
+        }
+        Some(Errno::EXIST) => "this descriptor is registered with the loop already",
+        Some(Errno::NOSPC) => {
+            "the system waits for no more descriptors of this user: see \
+             /proc/sys/fs/epoll/max_user_watches"
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), what)
+}
+
 /// The loop of a source is gone, or goes.
 #[cold]
 pub(crate) fn gone() -> io::Error {
     io::Error::new(
         io::ErrorKind::NotConnected,
-        "the boucle loop of this socket was dropped: sockets are waited for in the loop in which they \
-         were made, so make them where they are used, or run both on one `Loop`",
+        "the boucle loop of this socket was dropped, or is being dropped: sockets are waited for in the \
+         loop in which they were made, so make them where they are used, or run both on one `Loop`",
     )
 }

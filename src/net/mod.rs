@@ -17,8 +17,8 @@
 //! sockets, and take it from each other. Builds with debug assertions panic then.
 //!
 //! # Virtual time
-//! Sockets work, in real time. While a task waits for a socket, a virtual clock moves on only after
-//! 10 milliseconds, of real time, in which nothing has happened on any.
+//! Sockets work, in real time. While a task waits for a socket of its loop, a virtual clock moves on
+//! only after 10 milliseconds, of real time, in which nothing has happened on any.
 //!
 //! [`AsyncRead`]: futures_lite::AsyncRead
 //! [`AsyncWrite`]: futures_lite::AsyncWrite

@@ -72,6 +72,9 @@ pub(super) fn poll_read_vectored<T: Flows>(
     cx: &Context<'_>,
     bufs: &mut [IoSliceMut<'_>],
 ) -> Poll<io::Result<usize>> {
+    // The system takes no more in one call.
+    let most = bufs.len().min(1024);
+    let bufs = &mut bufs[..most];
     source.poll(Way::Read, cx, &mut 0, |io| {
         let read = rustix::io::readv(io, bufs)?;
         Ok(T::read(read, bufs.iter().map(|buf| buf.len()).sum()))

@@ -34,6 +34,8 @@ pub(crate) struct Reactor {
     /// Somebody outside the loop was given the poller's descriptor.
     is_exposed: Cell<bool>,
     is_closed: Cell<bool>,
+    /// Which poll has done how many operations.
+    spent: Cell<(PollId, u32)>,
 }
 
 struct Sources {
@@ -47,8 +49,6 @@ struct Sources {
     woken: Cell<Vec<Wakee>>,
     /// How many tasks were polled since home last looked for events.
     polled: Cell<i64>,
-    /// Which poll has done how many operations.
-    spent: Cell<(PollId, u32)>,
 }
 
 /// What a source has of its loop's reactor, on any thread.
@@ -106,6 +106,7 @@ impl Reactor {
             waiting: Cell::new(0),
             is_exposed: Cell::new(false),
             is_closed: Cell::new(false),
+            spent: Cell::new(NONE_SPENT),
         }
     }
 
@@ -123,7 +124,6 @@ impl Reactor {
                 events: RefCell::new(Events::new()),
                 woken: Cell::new(Vec::new()),
                 polled: Cell::new(0),
-                spent: Cell::new(NONE_SPENT),
             })
         }))
     }
@@ -201,15 +201,17 @@ impl Reactor {
             Some(_) => return Attempt::Wait,
             None => return Attempt::Gone,
         }
-        let (last, spent) = sources.spent.get();
+        if self.spend(poll) { Attempt::Go } else { Attempt::Spent }
+    }
+
+    /// Counts an operation, of this or another loop's source; false if this poll has done enough.
+    pub(crate) fn spend(&self, poll: PollId) -> bool {
+        let (last, spent) = self.spent.get();
         let spent = if last == poll { spent } else { 0 };
         // Whoever tries again in the same poll, as another executor within it does, is let through.
-        let (attempt, spent) = match spent {
-            OPERATIONS => (Attempt::Spent, 0),
-            spent => (Attempt::Go, spent + 1),
-        };
-        sources.spent.set((poll, spent));
-        attempt
+        let goes_on = spent < OPERATIONS;
+        self.spent.set((poll, if goes_on { spent + 1 } else { OPERATIONS - 1 }));
+        goes_on
     }
 
     /// An operation has shown that the next one would block, unless the side has ended.
@@ -336,7 +338,7 @@ impl Reactor {
     /// Wakes those whom events are for. Whether there were any events.
     fn take_in(&self, sources: &Sources) -> bool {
         sources.polled.set(0);
-        sources.spent.set(NONE_SPENT);
+        self.spent.set(NONE_SPENT);
         let events = sources.events.borrow();
         // Ordering: Relaxed to read what only home writes; Release, see `Link::epoch`.
         let epoch = sources.link.epoch.load(Ordering::Relaxed).wrapping_add(1);

@@ -139,6 +139,7 @@ impl Table {
     pub(super) fn remove(&mut self, key: Key, woken: &mut Vec<Wakee>) {
         if let Some(source) = self.get(key) {
             source.number = key.number.wrapping_add(1 << 31);
+            source.name = Name::Fd("", -1);
             source.sides.iter_mut().for_each(|side| side.drain(woken));
             self.sources.vacate(key.place);
         }

@@ -196,7 +196,8 @@ impl Core {
     #[cfg(all(unix, feature = "net", not(loom)))]
     pub(crate) fn poll_id(&self) -> crate::reactor::PollId {
         let task = self.tasks.running().map_or(0, |task| std::ptr::from_ref(task).addr());
-        (task, self.tasks.home.countdown.get())
+        let home = &self.tasks.home;
+        (task, home.countdown.get().wrapping_add(home.children.get()))
     }
 
     /// Reads letters and fires timers, and looks for events if many polls have passed since the last
@@ -204,6 +205,7 @@ impl Core {
     pub(crate) fn look(&self) {
         let polls = i64::from(STRIDE) - self.tasks.home.countdown.get();
         if self.reactor.pace(polls) {
+            self.worried.set(false);
             self.news.set(true);
         }
 
@@ -454,7 +456,9 @@ impl Core {
     }
 
     fn park(&self, limit: Option<Duration>) {
-        self.reactor.park(&self.tasks.home.bell, limit);
+        if self.reactor.park(&self.tasks.home.bell, limit) {
+            self.worried.set(false);
+        }
     }
 
     /// Moves a simulated clock, stopping at each deadline to run what is ready.

@@ -32,7 +32,9 @@ use crate::{
 /// that need one of their own each; so are the [halves](TcpStream::into_split). It is closed when
 /// the last of them is dropped.
 ///
-/// Options that have no method here are set through [`socket2::SockRef`]:
+/// Options that have no method here are set through [`socket2::SockRef`]. One of them to beware of is
+/// a linger of more than zero: dropping the stream then stops the thread, and so the loop, until all is
+/// sent, or the time is over.
 ///
 /// ```
 /// use boucle::net::{TcpListener, TcpStream};
@@ -44,7 +46,6 @@ use crate::{
 ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
 ///     let socket = SockRef::from(&stream);
 ///     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(60)))?;
-///     socket.set_linger(Some(Duration::from_secs(1)))?;
 ///     assert!(socket.keepalive()?);
 ///     std::io::Result::Ok(())
 /// })
