@@ -5,13 +5,16 @@ use std::{
     net::Shutdown,
     os::unix::net::{self, SocketAddr},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{addr::describe, again::again};
 use crate::{
     current::current,
-    io::{Source, plain},
+    io::{Done, Source, plain},
     net::{
         socket::{register, socket},
         stream::FLAGS,
@@ -46,6 +49,8 @@ use crate::{
 #[derive(Clone)]
 pub struct UnixDatagram {
     source: Arc<Source<net::UnixDatagram>>,
+    /// Nothing more is to be received. Linux says `EAGAIN` then to those who do not block.
+    ended: Arc<AtomicBool>,
 }
 
 impl UnixDatagram {
@@ -119,7 +124,8 @@ impl UnixDatagram {
 
     #[track_caller]
     fn new(socket: net::UnixDatagram, call: &str) -> io::Result<UnixDatagram> {
-        Ok(UnixDatagram { source: register(socket, call, "unix")? })
+        let ended = Arc::new(AtomicBool::new(false));
+        Ok(UnixDatagram { source: register(socket, call, "unix")?, ended })
     }
 
     /// Makes the socket at this path the peer: datagrams are sent there, and only its own are
@@ -208,7 +214,8 @@ impl UnixDatagram {
     /// # Cancellation
     /// Dropping the future loses no datagram.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.op(Way::Read, |socket| socket.recv(buf).map(plain)).await
+        let recv = |socket: &net::UnixDatagram| self.or_end(socket.recv(buf), || Ok(0));
+        self.source.op(Way::Read, recv).await
     }
 
     /// Receives a datagram, and says who has sent it. As [`recv`](UnixDatagram::recv) otherwise.
@@ -219,7 +226,25 @@ impl UnixDatagram {
     /// # Cancellation
     /// Dropping the future loses no datagram.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.source.op(Way::Read, |socket| socket.recv_from(buf).map(plain)).await
+        let nobody = || Ok((0, SocketAddr::from_pathname("")?));
+        let recv = |socket: &net::UnixDatagram| self.or_end(socket.recv_from(buf), nobody);
+        self.source.op(Way::Read, recv).await
+    }
+
+    /// What was received, or that nothing will be.
+    fn or_end<R>(
+        &self,
+        received: io::Result<R>,
+        end: impl Fn() -> io::Result<R>,
+    ) -> io::Result<Done<R>> {
+        let result = match received {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Ordering: Acquire, so that it is set for who is woken by the call that follows it.
+                if self.ended.load(Ordering::Acquire) { end() } else { Err(error) }
+            }
+            received => received,
+        };
+        result.map(plain)
     }
 
     /// The address of this socket, if it has one.
@@ -238,8 +263,8 @@ impl UnixDatagram {
         self.source.get().peer_addr()
     }
 
-    /// Shuts one direction down, or both, for all clones. A task that waits for what cannot happen
-    /// any more is woken.
+    /// Shuts one direction down, or both, for all clones. Whoever receives gets zero from then on, once
+    /// what has come before is received; a task that waits is woken.
     ///
     /// # Errors
     /// Without a peer; what else the system says.
@@ -257,7 +282,13 @@ impl UnixDatagram {
     /// # .unwrap();
     /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        sys::call(|| self.source.get().shutdown(how))
+        sys::call(|| self.source.get().shutdown(how))?;
+        if how != Shutdown::Write {
+            self.ended.store(true, Ordering::Release);
+            // Those who were woken in between, on other threads, come again.
+            sys::call(|| self.source.get().shutdown(how))?;
+        }
+        Ok(())
     }
 
     /// The error that the socket keeps, if it keeps one, which is then cleared: `SO_ERROR`.

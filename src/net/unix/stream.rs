@@ -18,7 +18,7 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::{
     addr::{self, to_system},
-    again::again,
+    again::{again_alone, is_refused},
 };
 use crate::{
     io::Source,
@@ -65,8 +65,7 @@ impl UnixStream {
     /// Connects to whoever listens at this path.
     ///
     /// A listener with so many connections to accept that it takes no more (`EAGAIN`) is asked again
-    /// after a pause of 1 millisecond, which doubles up to 50. On a thread where no loop runs it is
-    /// an error instead.
+    /// after a pause of 1 millisecond, which doubles up to 50.
     ///
     /// # Errors
     /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) if nobody listens there any more;
@@ -117,14 +116,16 @@ impl UnixStream {
         sys::call(|| socket.set_nonblocking(true))?;
         let stream = net::UnixStream::from(OwnedFd::from(socket));
         let refused = match sys::call(|| begin(&stream, &to)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(error) if is_refused(&error) => true,
             result => result.map(|()| false)?,
         };
-        let source = Source::new(stream, "UnixStream::connect", "unix")?;
+        let mut source = Source::new(stream, "UnixStream::connect", "unix")?;
         if refused {
             let name: Arc<dyn Describe + Send + Sync> = Arc::new(Connecting(addr.clone()));
             source.set_name(Name::Of(Arc::downgrade(&name)));
-            again(&source, |stream| begin(stream, &to)).await?;
+            again_alone(&source, |stream| begin(stream, &to)).await?;
+            // Whether it is ready has to be found out from the beginning.
+            source = Source::new(source.into_inner(), "UnixStream::connect", "unix")?;
         }
         Ok(UnixStream { source: named(source) })
     }
