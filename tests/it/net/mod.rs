@@ -4,6 +4,11 @@ mod faults;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod process;
+mod streams;
 mod tcp;
+#[cfg(feature = "tokio-io")]
+mod tokio;
 mod turns;
+mod udp;
+mod unix;
 mod users;
