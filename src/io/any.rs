@@ -74,7 +74,21 @@ impl<T: AsFd> Async<T> {
         Ok(Async { source })
     }
 
-    /// What is wrapped. There is no `get_mut`: what is registered stays where it is.
+    /// What is wrapped.
+    ///
+    /// There is no `get_mut`: what is registered stays where it is until
+    /// [`into_inner`](Async::into_inner).
+    ///
+    /// ```compile_fail,E0599
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// boucle::block_on(async {
+    ///     let (a, b) = UnixStream::pair().unwrap();
+    ///     let mut a = boucle::io::Async::new(a).unwrap();
+    ///     // The loop would go on waiting for a descriptor that somebody else has by then.
+    ///     *a.get_mut() = b;
+    /// });
+    /// ```
     pub fn get_ref(&self) -> &T {
         self.source.get()
     }

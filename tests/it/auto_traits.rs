@@ -35,6 +35,21 @@ fn t38_plain_data_goes_anywhere() {
     anywhere::<(RecvError, TryRecvError)>();
 }
 
+#[test]
+#[cfg(all(unix, feature = "net"))]
+fn t38_sockets_go_anywhere() {
+    use boucle::net::{self, OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpStream, UnixStream};
+    fn anywhere<T: Send + Sync + Unpin + 'static>() {}
+    anywhere::<(net::TcpListener, TcpStream, net::UdpSocket)>();
+    anywhere::<(net::UnixListener, UnixStream, net::UnixDatagram)>();
+    anywhere::<(OwnedReadHalf<TcpStream>, OwnedWriteHalf<TcpStream>, ReuniteError<TcpStream>)>();
+    anywhere::<(OwnedReadHalf<UnixStream>, OwnedWriteHalf<UnixStream>, ReuniteError<UnixStream>)>();
+    anywhere::<(net::Incoming<'static>, net::unix::Incoming<'static>)>();
+    anywhere::<boucle::io::Async<std::net::TcpStream>>();
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    error::<ReuniteError<TcpStream>>();
+}
+
 /// Two implementations for what has the trait, so that naming it is ambiguous and does not compile.
 trait AmbiguousIf<Which> {
     fn it_has_not() {}

@@ -1,6 +1,7 @@
 //! Sockets.
 
 mod faults;
+mod own_process;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 mod process;
