@@ -167,7 +167,7 @@ impl rt::Timer for Timer {
 
 impl rt::Sleep for Sleep {}
 
-/// hyper's traits, for a type whose `source()` is that of a stream.
+/// hyper's traits, for a stream.
 macro_rules! stream {
     ($type:ty) => {
         impl rt::Read for $type {
@@ -178,7 +178,7 @@ macro_rules! stream {
             ) -> Poll<io::Result<()>> {
                 // SAFETY: what the system does not write stays as it is.
                 let unfilled = unsafe { buf.as_mut() };
-                poll_read_uninit(self.source(), cx, unfilled).map_ok(|read| {
+                poll_read_uninit(self.get_mut().handle(), cx, unfilled).map_ok(|read| {
                     // SAFETY: so many bytes were written at the beginning of what is unfilled.
                     unsafe { buf.advance(read) };
                 })

@@ -193,7 +193,13 @@ impl HomeRef {
 
     /// Whether this is the home of the loop that is entered on this thread.
     pub(crate) fn is_here(&self) -> bool {
-        ptr::eq(here(), self.0.as_ptr())
+        self.is(here())
+    }
+
+    /// Whether this is that home.
+    #[inline]
+    pub(crate) fn is(&self, home: *const Home) -> bool {
+        ptr::eq(home, self.0.as_ptr())
     }
 
     fn inbox(&self) -> &Inbox<Letter> {

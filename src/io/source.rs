@@ -25,7 +25,7 @@ use crate::{
     reactor::{Attempt, Key, Link, Name, Token, Waiting},
     sys::{self, Way},
     task::wakee_of,
-    turn::{Core, with_core},
+    turn::{Core, with_core, with_core_at},
     wakee::Wakee,
 };
 
@@ -132,17 +132,25 @@ impl<T: AsFd> Source<T> {
 
     /// Whoever waited under this token waits no longer.
     pub(crate) fn give_up(&self, way: Way, token: Token) {
-        let key = self.registration.key;
+        self.take_back(way, token, drop);
+    }
+
+    /// Whoever waits under this token waits in vain from now on, and is woken.
+    pub(crate) fn forsake(&self, way: Way, token: Token) {
+        self.take_back(way, token, Wakee::wake);
+    }
+
+    fn take_back(&self, way: Way, token: Token, then: fn(Wakee)) {
         if token == WANTED {
             return;
         }
-        match self.registration.at_home(|core| core.reactor.give_up(key, way, token)) {
-            Some(wakee) => drop(wakee),
-            None => {
-                self.registration.home.post(Letter::Job(Box::new(move || {
-                    drop(with_core(|core| core.reactor.give_up(key, way, token)));
-                })));
-            }
+        let key = self.registration.key;
+        let take =
+            move |core: &Core| core.reactor.give_up(key, way, token).into_iter().for_each(then);
+        if self.registration.at_home(take).is_none() {
+            self.registration.home.post(Letter::Job(Box::new(move || {
+                with_core(take);
+            })));
         }
     }
 
@@ -177,7 +185,7 @@ impl Registration {
     /// Runs `f` if the loop of the source runs here.
     #[inline]
     fn at_home<R>(&self, f: impl FnOnce(&Core) -> R) -> Option<R> {
-        if self.home.is_here() { with_core(f) } else { None }
+        with_core_at(&self.home, f)
     }
 
     /// As [`Source::poll`].
@@ -189,16 +197,26 @@ impl Registration {
         token: &mut Token,
         mut op: impl FnMut() -> io::Result<Done<R>>,
     ) -> Poll<io::Result<R>> {
-        let key = self.key;
+        match with_core_at(&self.home, |core| self.poll_at_home(core, way, cx, token, &mut op)) {
+            Some(polled) => polled,
+            None => self.poll_elsewhere(way, cx, *token, op),
+        }
+    }
+
+    #[inline]
+    fn poll_at_home<R>(
+        &self,
+        core: &Core,
+        way: Way,
+        cx: &Context<'_>,
+        token: &mut Token,
+        op: &mut impl FnMut() -> io::Result<Done<R>>,
+    ) -> Poll<io::Result<R>> {
+        let (reactor, key) = (&core.reactor, self.key);
         loop {
-            let home = self.at_home(|core| core.reactor.attempt(key, way, core.poll_id()));
-            let attempt = match home {
-                Some(attempt) => attempt,
-                None => return self.poll_elsewhere(way, cx, op),
-            };
-            match attempt {
+            match reactor.attempt(key, way, core.poll_id()) {
                 Attempt::Go => {}
-                Attempt::Wait => match self.wait(way, cx, token) {
+                Attempt::Wait => match self.wait(core, way, cx, token) {
                     Ok(true) => return Poll::Pending,
                     Ok(false) => continue,
                     Err(error) => return Poll::Ready(Err(error)),
@@ -209,15 +227,15 @@ impl Registration {
                 }
                 Attempt::Gone => return Poll::Ready(Err(gone())),
             }
-            match sys::call(&mut op) {
+            match sys::call(&mut *op) {
                 Ok(Done { value, drained }) => {
                     if drained {
-                        self.at_home(|core| core.reactor.drained(key, way));
+                        reactor.drained(key, way);
                     }
                     return Poll::Ready(Ok(value));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.at_home(|core| core.reactor.blocked(key, way));
+                    reactor.blocked(key, way)
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -229,6 +247,7 @@ impl Registration {
         &self,
         way: Way,
         cx: &Context<'_>,
+        token: Token,
         mut op: impl FnMut() -> io::Result<Done<R>>,
     ) -> Poll<io::Result<R>> {
         let Registration { home, link, key, .. } = self;
@@ -243,7 +262,8 @@ impl Registration {
         match sys::call(&mut op) {
             Ok(Done { value, .. }) => Poll::Ready(Ok(value)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let ask = Ask { key: *key, way, epoch, waker: Some(cx.waker().clone()) };
+                let token = if token == WANTED { 0 } else { token };
+                let ask = Ask { key: *key, way, epoch, token, waker: Some(cx.waker().clone()) };
                 // If the loop has gone, the letter is dropped, which wakes.
                 home.post(Letter::Job(Box::new(move || ask.read())));
                 Poll::Pending
@@ -253,30 +273,27 @@ impl Registration {
     }
 
     /// Has whoever is polled woken at the next event; false if an operation is worth a try now.
-    fn wait(&self, way: Way, cx: &Context<'_>, token: &mut Token) -> io::Result<bool> {
-        let waits = self.at_home(|core| {
-            if *token == WANTED {
-                *token = core.reactor.token();
+    fn wait(&self, core: &Core, way: Way, cx: &Context<'_>, token: &mut Token) -> io::Result<bool> {
+        if *token == WANTED {
+            *token = core.reactor.token();
+        }
+        let mine = *token;
+        if core.reactor.knows(self.key, way, |wakee, of| of == mine && wakee.is(cx)) {
+            return Ok(true);
+        }
+        // This may run foreign code.
+        let wakee = wakee_of(cx);
+        match core.reactor.wait_for(self.key, way, mine, wakee) {
+            Waiting::Begun(old) => {
+                drop(old);
+                Ok(true)
             }
-            let mine = *token;
-            if core.reactor.knows(self.key, way, |wakee, of| of == mine && wakee.is(cx)) {
-                return Ok(true);
+            Waiting::Refused(wakee) => {
+                drop(wakee);
+                Ok(false)
             }
-            // This may run foreign code.
-            let wakee = wakee_of(cx);
-            match core.reactor.wait_for(self.key, way, mine, wakee) {
-                Waiting::Begun(old) => {
-                    drop(old);
-                    Ok(true)
-                }
-                Waiting::Refused(wakee) => {
-                    drop(wakee);
-                    Ok(false)
-                }
-                Waiting::Failed(error) => Err(error),
-            }
-        });
-        waits.unwrap_or(Ok(false))
+            Waiting::Failed(error) => Err(error),
+        }
     }
 
     fn end(&self, io: &impl AsFd) {
@@ -304,6 +321,7 @@ struct Ask {
     key: Key,
     way: Way,
     epoch: u32,
+    token: Token,
     waker: Option<Waker>,
 }
 
@@ -314,11 +332,12 @@ impl Ask {
         let cx = Context::from_waker(&waker);
         let waits = with_core(|core| {
             core.reactor.blocked_at(self.key, self.way, self.epoch);
-            if core.reactor.knows(self.key, self.way, |wakee, of| of == 0 && wakee.is(&cx)) {
+            let (key, way, mine) = (self.key, self.way, self.token);
+            if core.reactor.knows(key, way, |wakee, of| of == mine && wakee.is(&cx)) {
                 return true;
             }
             let wakee = Wakee::of(&cx);
-            matches!(core.reactor.wait_for(self.key, self.way, 0, wakee), Waiting::Begun(_))
+            matches!(core.reactor.wait_for(key, way, mine, wakee), Waiting::Begun(_))
         });
         if waits != Some(true) {
             waker.wake();

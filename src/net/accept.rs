@@ -73,12 +73,8 @@ impl<T: AsFd, C> Future for Accepting<'_, T, C> {
                 }
                 // It has gone again before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Where no loop runs there are no timers, and a virtual clock would not wait: then it
-                // is for the caller to pause.
-                Err(error)
-                    if is_shortage(&error)
-                        && with_core(|core| !core.is_simulated()) == Some(true) =>
-                {
+                // Where no loop runs there are no timers: then it is for the caller to pause.
+                Err(error) if is_shortage(&error) && with_core(|_| ()).is_some() => {
                     this.pause = Some(sleep(this.drought.pause(&error)));
                 }
                 Err(error) => return Poll::Ready(Err(error)),

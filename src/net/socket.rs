@@ -31,7 +31,18 @@ where
     source
 }
 
-/// For a type with a `source: Arc<Source<$std>>`, which `$make` makes of a std socket and the name
+/// A share of a source.
+pub(super) trait Share<T: AsFd> {
+    fn share(self) -> Arc<Source<T>>;
+}
+
+impl<T: AsFd> Share<T> for Arc<Source<T>> {
+    fn share(self) -> Arc<Source<T>> {
+        self
+    }
+}
+
+/// For a type with a `source` that is a [`Share`], which `$make` makes of a std socket and the name
 /// of a call.
 macro_rules! socket {
     ($type:ident, $std:ty, $make:expr) => {
@@ -57,7 +68,7 @@ macro_rules! socket {
             type Error = std::io::Error;
 
             fn try_from(socket: $type) -> std::io::Result<$std> {
-                match std::sync::Arc::try_unwrap(socket.source) {
+                match std::sync::Arc::try_unwrap($crate::net::socket::Share::share(socket.source)) {
                     Ok(source) => Ok(source.into_inner()),
                     Err(shared) => shared.get().try_clone(),
                 }

@@ -4,25 +4,29 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     net,
+    ops::Deref,
     os::{fd::AsFd, unix},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
+use super::socket::Share;
 use crate::{
-    io::{Done, Source, plain, streamed},
+    io::{Done, Source, WANTED, plain, streamed},
+    reactor::Token,
     sys::Way,
 };
 
 /// A socket of a stream.
 pub(crate) trait Flows: AsFd {
     /// What a read of `did` bytes says, of `wanted` at most.
-    fn read(did: usize, wanted: usize) -> Done<usize>;
+    fn read(&self, did: usize, wanted: usize) -> Done<usize>;
 }
 
 impl Flows for net::TcpStream {
-    fn read(did: usize, wanted: usize) -> Done<usize> {
+    fn read(&self, did: usize, wanted: usize) -> Done<usize> {
         streamed(did, wanted)
     }
 }
@@ -30,7 +34,7 @@ impl Flows for net::TcpStream {
 impl Flows for unix::net::UnixStream {
     /// A short read may have come to descriptors or credentials that were sent along, and there may
     /// be more behind them.
-    fn read(did: usize, _: usize) -> Done<usize> {
+    fn read(&self, did: usize, _: usize) -> Done<usize> {
         plain(did)
     }
 }
@@ -42,80 +46,169 @@ pub(super) const FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(super) const FLAGS: SendFlags = SendFlags::empty();
 
-pub(super) fn poll_read<T: Flows>(
-    source: &Source<T>,
+/// One of those who share a stream. Whoever waits through it, in one direction, is one: the last to
+/// be polled, until it is dropped.
+pub(crate) struct Handle<T: AsFd> {
+    source: Arc<Source<T>>,
+    /// For reading and for writing.
+    tokens: [Token; 2],
+}
+
+/// Who may do operations: a handle, or any number of tasks through a reference to one.
+pub(crate) trait Polled {
+    type Socket: Flows;
+
+    fn poll<R>(
+        &mut self,
+        way: Way,
+        cx: &Context<'_>,
+        op: impl FnMut(&Self::Socket) -> io::Result<Done<R>>,
+    ) -> Poll<io::Result<R>>;
+}
+
+impl<T: Flows> Polled for Handle<T> {
+    type Socket = T;
+
+    #[inline]
+    fn poll<R>(
+        &mut self,
+        way: Way,
+        cx: &Context<'_>,
+        op: impl FnMut(&T) -> io::Result<Done<R>>,
+    ) -> Poll<io::Result<R>> {
+        self.source.poll(way, cx, &mut self.tokens[way as usize], op)
+    }
+}
+
+impl<T: Flows> Polled for &Handle<T> {
+    type Socket = T;
+
+    #[inline]
+    fn poll<R>(
+        &mut self,
+        way: Way,
+        cx: &Context<'_>,
+        op: impl FnMut(&T) -> io::Result<Done<R>>,
+    ) -> Poll<io::Result<R>> {
+        self.source.poll(way, cx, &mut 0, op)
+    }
+}
+
+impl<T: AsFd> Handle<T> {
+    /// Whether both share one stream.
+    pub(super) fn is(&self, other: &Handle<T>) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+    }
+}
+
+impl<T: AsFd> From<Arc<Source<T>>> for Handle<T> {
+    fn from(source: Arc<Source<T>>) -> Self {
+        Handle { source, tokens: [WANTED; 2] }
+    }
+}
+
+impl<T: AsFd> Share<T> for Handle<T> {
+    fn share(self) -> Arc<Source<T>> {
+        self.source.clone()
+    }
+}
+
+impl<T: AsFd> Clone for Handle<T> {
+    fn clone(&self) -> Self {
+        Handle::from(self.source.clone())
+    }
+}
+
+impl<T: AsFd> Deref for Handle<T> {
+    type Target = Source<T>;
+
+    fn deref(&self) -> &Source<T> {
+        &self.source
+    }
+}
+
+impl<T: AsFd> Drop for Handle<T> {
+    fn drop(&mut self) {
+        for way in [Way::Read, Way::Write] {
+            self.source.forsake(way, self.tokens[way as usize]);
+        }
+    }
+}
+
+pub(super) fn poll_read(
+    polled: &mut impl Polled,
     cx: &Context<'_>,
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    source.poll(Way::Read, cx, &mut 0, |io| {
+    polled.poll(Way::Read, cx, |io| {
         let (read, _) = recv(io, &mut *buf, RecvFlags::empty())?;
-        Ok(T::read(read, buf.len()))
+        Ok(Flows::read(io, read, buf.len()))
     })
 }
 
 /// Into memory that need not be initialised; what was read is returned.
 #[cfg_attr(not(any(feature = "hyper", feature = "tokio-io")), allow(dead_code))]
-pub(crate) fn poll_read_uninit<T: Flows>(
-    source: &Source<T>,
+pub(crate) fn poll_read_uninit(
+    polled: &mut impl Polled,
     cx: &Context<'_>,
     buf: &mut [MaybeUninit<u8>],
 ) -> Poll<io::Result<usize>> {
-    source.poll(Way::Read, cx, &mut 0, |io| {
+    polled.poll(Way::Read, cx, |io| {
         let ((read, _), _) = recv(io, &mut *buf, RecvFlags::empty())?;
         let read = read.len();
-        Ok(T::read(read, buf.len()))
+        Ok(Flows::read(io, read, buf.len()))
     })
 }
 
-pub(super) fn poll_read_vectored<T: Flows>(
-    source: &Source<T>,
+pub(super) fn poll_read_vectored(
+    polled: &mut impl Polled,
     cx: &Context<'_>,
     bufs: &mut [IoSliceMut<'_>],
 ) -> Poll<io::Result<usize>> {
     // The system takes no more in one call.
     let most = bufs.len().min(1024);
     let bufs = &mut bufs[..most];
-    source.poll(Way::Read, cx, &mut 0, |io| {
+    polled.poll(Way::Read, cx, |io| {
         let read = rustix::io::readv(io, bufs)?;
-        Ok(T::read(read, bufs.iter().map(|buf| buf.len()).sum()))
+        Ok(Flows::read(io, read, bufs.iter().map(|buf| buf.len()).sum()))
     })
 }
 
-pub(super) fn poll_write<T: AsFd>(
-    source: &Source<T>,
+pub(super) fn poll_write(
+    polled: &mut impl Polled,
     cx: &Context<'_>,
     buf: &[u8],
 ) -> Poll<io::Result<usize>> {
-    source.poll(Way::Write, cx, &mut 0, |io| {
+    polled.poll(Way::Write, cx, |io| {
         let written = send(io, buf, FLAGS)?;
         Ok(streamed(written, buf.len()))
     })
 }
 
-pub(super) fn poll_write_vectored<T: AsFd>(
-    source: &Source<T>,
+pub(super) fn poll_write_vectored(
+    polled: &mut impl Polled,
     cx: &Context<'_>,
     bufs: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
     // The system takes no more in one call.
     let bufs = &bufs[..bufs.len().min(1024)];
-    source.poll(Way::Write, cx, &mut 0, |io| {
+    polled.poll(Way::Write, cx, |io| {
         let written = sendmsg(io, bufs, &mut SendAncillaryBuffer::default(), FLAGS)?;
         Ok(streamed(written, bufs.iter().map(|buf| buf.len()).sum()))
     })
 }
 
-/// The traits of futures-lite, for a type whose `source()` is that of a stream and which has a
-/// `shutdown(Shutdown::Write)`, and for references to it.
+/// The traits of futures-lite, for a type that has a [`Handle`] called `source`, and for references
+/// to it; `$handle` is how it is lent.
 macro_rules! stream {
-    ($type:ty) => {
+    ($type:ty, $($handle:tt)+) => {
         impl futures_lite::AsyncRead for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
                 buf: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                crate::net::stream::poll_read(self.source(), cx, buf)
+                crate::net::stream::poll_read($($handle)+ self.get_mut().source, cx, buf)
             }
 
             fn poll_read_vectored(
@@ -123,7 +216,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 bufs: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
-                crate::net::stream::poll_read_vectored(self.source(), cx, bufs)
+                crate::net::stream::poll_read_vectored($($handle)+ self.get_mut().source, cx, bufs)
             }
         }
 
@@ -133,7 +226,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 buf: &[u8],
             ) -> Poll<io::Result<usize>> {
-                crate::net::stream::poll_write(self.source(), cx, buf)
+                crate::net::stream::poll_write($($handle)+ self.get_mut().source, cx, buf)
             }
 
             fn poll_write_vectored(
@@ -141,7 +234,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                crate::net::stream::poll_write_vectored(self.source(), cx, bufs)
+                crate::net::stream::poll_write_vectored($($handle)+ self.get_mut().source, cx, bufs)
             }
 
             /// Nothing is kept back.

@@ -11,21 +11,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     halves::{OwnedReadHalf, OwnedWriteHalf, sealed::Connection},
-    stream::{Flows, closed, poll_read_uninit, poll_write, poll_write_vectored},
+    stream::{Polled, closed, poll_read_uninit, poll_write, poll_write_vectored},
     tcp::TcpStream,
     unix::UnixStream,
 };
-use crate::io::Source;
 
 /// Reads into memory as it is: nothing is zeroed first.
-fn poll_read<T: Flows>(
-    source: &Source<T>,
+fn poll_read(
+    polled: &mut impl Polled,
     cx: &Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
     // SAFETY: only `poll_read_uninit` gets it, which initialises and never the opposite.
     let unfilled = unsafe { buf.unfilled_mut() };
-    let read = ready!(poll_read_uninit(source, cx, unfilled))?;
+    let read = ready!(poll_read_uninit(polled, cx, unfilled))?;
     // SAFETY: the system has written that many bytes to the start of it.
     unsafe { buf.assume_init(read) };
     buf.advance(read);
@@ -40,7 +39,7 @@ macro_rules! streams {
                 cx: &mut Context<'_>,
                 buf: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
-                poll_read(self.source(), cx, buf)
+                poll_read(self.get_mut().handle(), cx, buf)
             }
         }
 
@@ -50,7 +49,7 @@ macro_rules! streams {
                 cx: &mut Context<'_>,
                 buf: &[u8],
             ) -> Poll<io::Result<usize>> {
-                poll_write(self.source(), cx, buf)
+                poll_write(self.get_mut().handle(), cx, buf)
             }
 
             fn poll_write_vectored(
@@ -58,7 +57,7 @@ macro_rules! streams {
                 cx: &mut Context<'_>,
                 bufs: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                poll_write_vectored(self.source(), cx, bufs)
+                poll_write_vectored(self.get_mut().handle(), cx, bufs)
             }
 
             fn is_write_vectored(&self) -> bool {

@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(all(unix, feature = "net", not(loom)))]
+use crate::home::HomeRef;
 use crate::{
     call_site::CallSite,
     clock::{self, Clock},
@@ -74,6 +76,15 @@ pub(crate) fn with_core<R>(f: impl FnOnce(&Core) -> R) -> Option<R> {
     let home = here();
     // SAFETY: [here], [core].
     (!home.is_null()).then(|| f(unsafe { &*home.cast::<Core>() }))
+}
+
+/// Runs `f` with the core of this loop, if that is entered on this thread.
+#[cfg(all(unix, feature = "net", not(loom)))]
+#[inline]
+pub(crate) fn with_core_at<R>(home: &HomeRef, f: impl FnOnce(&Core) -> R) -> Option<R> {
+    let here = here();
+    // SAFETY: [here], [core].
+    home.is(here).then(|| f(unsafe { &*here.cast::<Core>() }))
 }
 
 impl Core {

@@ -3,7 +3,6 @@
 use std::{
     fmt, io,
     net::{self, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,8 +16,9 @@ use crate::{
     net::{
         accept::{Accepting, Drought},
         addr::{ToSocketAddrs, resolve},
+        socket::{register, socket},
     },
-    reactor::{Describe, Name},
+    reactor::Describe,
     sys::{self, Way},
 };
 
@@ -93,10 +93,7 @@ impl TcpListener {
 
     #[track_caller]
     fn new(listener: net::TcpListener, call: &str) -> io::Result<TcpListener> {
-        sys::call(|| listener.set_nonblocking(true))?;
-        let source = Arc::new(Source::new(listener, call, "tcp")?);
-        let name = Arc::downgrade(&source);
-        source.set_name(Name::Of(name));
+        let source = register(listener, call, "tcp")?;
         Ok(TcpListener { source, drought: Drought::default() })
     }
 
@@ -105,7 +102,7 @@ impl TcpListener {
     /// A connection that is gone before it was accepted is passed over. When the process or the
     /// system has run out of descriptors or memory, that is said once on stderr, and tried again after
     /// a pause of 10 milliseconds that grows to one second, until it succeeds: a server outlives a
-    /// rush. Where no loop runs, or time is virtual, it is an error instead.
+    /// rush. On a thread where no loop runs it is an error instead.
     ///
     /// Several tasks may accept from one listener: each connection goes to one of them.
     ///
@@ -214,51 +211,7 @@ impl Describe for Source<net::TcpListener> {
     }
 }
 
-/// Registers a std listener with the loop that runs here, and has it not block.
-///
-/// # Panics
-/// Outside a loop.
-impl TryFrom<net::TcpListener> for TcpListener {
-    type Error = io::Error;
-
-    #[track_caller]
-    fn try_from(listener: net::TcpListener) -> io::Result<TcpListener> {
-        TcpListener::new(listener, "TcpListener::try_from")
-    }
-}
-
-/// Takes the std listener out of the loop. It still does not block.
-///
-/// # Errors
-/// If it is being looked at by its loop, on another thread, and cannot be duplicated.
-impl TryFrom<TcpListener> for net::TcpListener {
-    type Error = io::Error;
-
-    fn try_from(listener: TcpListener) -> io::Result<net::TcpListener> {
-        match Arc::try_unwrap(listener.source) {
-            Ok(source) => Ok(source.into_inner()),
-            Err(shared) => shared.get().try_clone(),
-        }
-    }
-}
-
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.get().fmt(f)
-    }
-}
+socket!(TcpListener, net::TcpListener, TcpListener::new);
 
 /// The stream of [`TcpListener::incoming`].
 #[must_use = "streams do nothing unless they are polled"]

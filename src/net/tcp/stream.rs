@@ -1,10 +1,8 @@
 //! Connections.
 
 use std::{
-    fmt,
     io::{self, IoSlice, IoSliceMut},
     net::{self, Shutdown, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,7 +16,8 @@ use crate::{
     net::{
         addr::{ToSocketAddrs, resolve},
         halves::{OwnedReadHalf, OwnedWriteHalf, sealed::Connection, split},
-        stream::stream,
+        socket::{named, register, socket},
+        stream::{Handle, stream},
     },
     reactor::{Describe, Name},
     sys::{self, Way},
@@ -53,7 +52,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct TcpStream {
-    source: Arc<Source<net::TcpStream>>,
+    source: Handle<net::TcpStream>,
 }
 
 impl TcpStream {
@@ -119,14 +118,18 @@ impl TcpStream {
     }
 
     fn own(source: Source<net::TcpStream>) -> TcpStream {
-        let source = Arc::new(source);
-        let name = Arc::downgrade(&source);
-        source.set_name(Name::Of(name));
-        TcpStream { source }
+        TcpStream { source: named(source).into() }
     }
 
-    pub(crate) fn source(&self) -> &Source<net::TcpStream> {
-        &self.source
+    #[track_caller]
+    fn register(stream: net::TcpStream, call: &str) -> io::Result<TcpStream> {
+        Ok(TcpStream { source: register(stream, call, "tcp")?.into() })
+    }
+
+    /// For the traits of others.
+    #[cfg(any(feature = "hyper", feature = "tokio-io"))]
+    pub(crate) fn handle(&mut self) -> &mut Handle<net::TcpStream> {
+        &mut self.source
     }
 
     /// The address of this end.
@@ -291,7 +294,7 @@ impl TcpStream {
 
 impl Connection for TcpStream {
     fn is(&self, other: &TcpStream) -> bool {
-        Arc::ptr_eq(&self.source, &other.source)
+        self.source.is(&other.source)
     }
 
     fn shut(&self, how: Shutdown) -> io::Result<()> {
@@ -345,53 +348,7 @@ impl Describe for Source<net::TcpStream> {
     }
 }
 
-stream!(TcpStream);
-stream!(&TcpStream);
+stream!(TcpStream, &mut);
+stream!(&TcpStream, &mut &);
 
-/// Registers a std stream with the loop that runs here, and has it not block.
-///
-/// # Panics
-/// Outside a loop.
-impl TryFrom<net::TcpStream> for TcpStream {
-    type Error = io::Error;
-
-    #[track_caller]
-    fn try_from(stream: net::TcpStream) -> io::Result<TcpStream> {
-        sys::call(|| stream.set_nonblocking(true))?;
-        TcpStream::new(stream, "TcpStream::try_from")
-    }
-}
-
-/// Takes the std stream out of the loop; it still does not block. While there are clones or halves,
-/// it is a duplicate of theirs.
-///
-/// # Errors
-/// If it cannot be duplicated.
-impl TryFrom<TcpStream> for net::TcpStream {
-    type Error = io::Error;
-
-    fn try_from(stream: TcpStream) -> io::Result<net::TcpStream> {
-        match Arc::try_unwrap(stream.source) {
-            Ok(source) => Ok(source.into_inner()),
-            Err(shared) => shared.get().try_clone(),
-        }
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
-    }
-}
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.get().fmt(f)
-    }
-}
+socket!(TcpStream, net::TcpStream, TcpStream::register);

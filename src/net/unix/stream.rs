@@ -25,7 +25,7 @@ use crate::{
     net::{
         halves::{OwnedReadHalf, OwnedWriteHalf, sealed::Connection, split},
         socket::{named, register, socket},
-        stream::stream,
+        stream::{Handle, stream},
     },
     reactor::{Describe, Name},
     sys::{self, Way},
@@ -58,7 +58,7 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct UnixStream {
-    source: Arc<Source<net::UnixStream>>,
+    source: Handle<net::UnixStream>,
 }
 
 impl UnixStream {
@@ -127,7 +127,7 @@ impl UnixStream {
             // Whether it is ready has to be found out from the beginning.
             source = Source::new(source.into_inner(), "UnixStream::connect", "unix")?;
         }
-        Ok(UnixStream { source: named(source) })
+        Ok(UnixStream { source: named(source).into() })
     }
 
     /// Two ends of a connection of their own.
@@ -162,17 +162,19 @@ impl UnixStream {
     /// Of a socket that does not block yet.
     #[track_caller]
     fn of_std(stream: net::UnixStream, call: &str) -> io::Result<UnixStream> {
-        Ok(UnixStream { source: register(stream, call, "unix")? })
+        Ok(UnixStream { source: register(stream, call, "unix")?.into() })
     }
 
     /// Of one that does not block.
     #[track_caller]
     pub(super) fn new(stream: net::UnixStream, call: &str) -> io::Result<UnixStream> {
-        Ok(UnixStream { source: named(Source::new(stream, call, "unix")?) })
+        Ok(UnixStream { source: named(Source::new(stream, call, "unix")?).into() })
     }
 
-    pub(crate) fn source(&self) -> &Source<net::UnixStream> {
-        &self.source
+    /// For the traits of others.
+    #[cfg(any(feature = "hyper", feature = "tokio-io"))]
+    pub(crate) fn handle(&mut self) -> &mut Handle<net::UnixStream> {
+        &mut self.source
     }
 
     /// The address of this end, if it has one.
@@ -250,7 +252,7 @@ impl UnixStream {
 
 impl Connection for UnixStream {
     fn is(&self, other: &UnixStream) -> bool {
-        Arc::ptr_eq(&self.source, &other.source)
+        self.source.is(&other.source)
     }
 
     fn shut(&self, how: Shutdown) -> io::Result<()> {
@@ -288,6 +290,6 @@ impl Describe for Source<net::UnixStream> {
     }
 }
 
-stream!(UnixStream);
-stream!(&UnixStream);
+stream!(UnixStream, &mut);
+stream!(&UnixStream, &mut &);
 socket!(UnixStream, net::UnixStream, UnixStream::of_std);
