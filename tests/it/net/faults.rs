@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     fs::File,
     future::poll_fn,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     net::Shutdown,
     os::{
         fd::{AsFd, BorrowedFd},
@@ -317,6 +317,28 @@ fn t67_who_waits_to_write_to_a_peer_that_only_reads_does_so_in_peace() {
         drop(served);
         settle().await;
         assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn t74_a_read_or_write_of_more_buffers_than_one_call_takes_goes_on() {
+    virtual_loop().block_on(async {
+        let (mut client, mut served) = pair().await.unwrap();
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(3000).collect();
+        let mut written = 0;
+        while written < bytes.len() {
+            let bufs: Vec<_> = bytes[written..].chunks(1).map(IoSlice::new).collect();
+            written += client.write_vectored(&bufs).await.unwrap();
+        }
+        settle().await;
+        let mut read = vec![0; bytes.len()];
+        let mut done = 0;
+        while done < bytes.len() {
+            let mut bufs: Vec<_> = read[done..].chunks_mut(1).map(IoSliceMut::new).collect();
+            let some = timeout(SECOND, served.read_vectored(&mut bufs)).await;
+            done += some.expect("there is more, and nobody tells").unwrap();
+        }
+        assert!(read == bytes);
     });
 }
 
