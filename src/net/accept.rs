@@ -6,12 +6,13 @@ use std::{
     pin::Pin,
     sync::atomic::{AtomicU32, Ordering},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
 
 use crate::{
+    facade::{Mutex, lock},
     guard::{catch, discard},
     io::{Source, WANTED, plain},
     reactor::Token,
@@ -23,12 +24,15 @@ use crate::{
 /// How long the first pause is; the next ones are longer, up to a second.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// How a listener fares that lacks descriptors or memory.
 #[derive(Default)]
 pub(super) struct Drought {
     /// How many pauses were made since it last accepted.
     pauses: AtomicU32,
+    /// When it was last told, in real time: at the limit, droughts come and go.
+    told: Mutex<Option<Instant>>,
 }
 
 /// Accepts one connection.
@@ -90,10 +94,10 @@ impl<T: AsFd, C> Drop for Accepting<'_, T, C> {
 }
 
 impl Drought {
-    /// How long to pause; the first time, says why.
+    /// How long to pause; the first time, and not twice in [`SILENCE`], says why.
     fn pause(&self, error: &io::Error) -> Duration {
         let pauses = self.pauses.fetch_add(1, Ordering::Relaxed);
-        if pauses == 0 {
+        if pauses == 0 && self.is_news() {
             let _ = catch(|| {
                 eprintln!(
                     "boucle: no connection can be accepted ({error}); trying again until one can"
@@ -102,6 +106,16 @@ impl Drought {
             .map_err(discard);
         }
         PAUSE.saturating_mul(1 << pauses.min(10)).min(LONGEST)
+    }
+
+    fn is_news(&self) -> bool {
+        let now = Instant::now();
+        let mut told = lock(&self.told);
+        let is_news = told.is_none_or(|told| now.duration_since(told) >= SILENCE);
+        if is_news {
+            *told = Some(now);
+        }
+        is_news
     }
 }
 

@@ -14,7 +14,9 @@
 //! way to the others.
 //!
 //! A process that forks must not use its parent's loop: both would share what the system tells of
-//! sockets, and take it from each other. Builds with debug assertions panic then.
+//! sockets, and take it from each other. Builds with debug assertions panic then. Nor may it drop the
+//! loop or its sockets, which would tell the system to forget them for both: it calls `exec` or
+//! `_exit`.
 //!
 //! # Virtual time
 //! Sockets work, in real time. While a task waits for a socket of its loop, a virtual clock moves on

@@ -146,7 +146,7 @@ fn fail_each(step: &'static str, errno: Errno) -> (usize, usize) {
                 // What says that it would block is waited for, and there may be no event to come; the system's word for what it cannot wait for has a sentence of ours.
                 let known = match errno {
                     Errno::AGAIN => error.kind() == io::ErrorKind::TimedOut,
-                    Errno::PERM => error.kind() == io::ErrorKind::Unsupported && step == "pipe",
+                    Errno::PERM => error.kind() == io::ErrorKind::Unsupported,
                     _ => false,
                 };
                 let is_same = error.raw_os_error() == Some(errno.raw_os_error());

@@ -100,9 +100,9 @@ impl TcpListener {
     /// Accepts the next connection.
     ///
     /// A connection that is gone before it was accepted is passed over. When the process or the
-    /// system has run out of descriptors or memory, that is said once on stderr, and tried again after
-    /// a pause of 10 milliseconds that grows to one second, until it succeeds: a server outlives a
-    /// rush. On a thread where no loop runs it is an error instead.
+    /// system has run out of descriptors or memory, that is said on stderr, once a minute at most, and
+    /// tried again after a pause of 10 milliseconds that grows to one second, until it succeeds: a
+    /// server outlives a rush. On a thread where no loop runs it is an error instead.
     ///
     /// Several tasks may accept from one listener: each connection goes to one of them.
     ///
