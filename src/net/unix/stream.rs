@@ -39,6 +39,9 @@ use crate::{
 /// that need one of their own each; so are the [halves](UnixStream::into_split). It is closed when
 /// the last of them is dropped.
 ///
+/// Descriptors that the peer sends along are closed, unless they are received by other means, such
+/// as [`read_with`](crate::io::Async::read_with) of an [`Async`](crate::io::Async) and `recvmsg`.
+///
 /// Who the peer is, the system knows:
 ///
 /// ```

@@ -29,9 +29,12 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
 
 stream_tests!();
 
-/// Where nobody listens.
-fn nobody() -> io::Result<SocketAddr> {
-    net::TcpListener::bind("127.0.0.1:0")?.local_addr()
+/// Where nobody listens, nor can anybody else.
+fn nobody() -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let addr = socket.local_addr()?.as_socket().unwrap();
+    Ok((socket, addr))
 }
 
 #[test]
@@ -118,7 +121,7 @@ fn errors_are_those_of_std() {
         let kind = TcpListener::bind(taken).await.unwrap_err().kind();
         assert_eq!(kind, net::TcpListener::bind(taken).unwrap_err().kind());
         assert_eq!(kind, ErrorKind::AddrInUse);
-        let nobody = nobody()?;
+        let (_socket, nobody) = nobody()?;
         let error = TcpStream::connect(nobody).await.unwrap_err();
         let std = net::TcpStream::connect(nobody).unwrap_err();
         assert_eq!((error.kind(), error.raw_os_error()), (std.kind(), std.raw_os_error()));
@@ -136,9 +139,10 @@ fn t73_several_addresses_are_tried_in_turn() {
     run(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let stream = TcpStream::connect([nobody()?, addr, nobody()?]).await?;
+        let ((_one, wrong), (_two, other)) = (nobody()?, nobody()?);
+        let stream = TcpStream::connect([wrong, addr, other]).await?;
         assert_eq!(stream.peer_addr()?, addr);
-        let error = TcpStream::connect([nobody()?, nobody()?]).await.unwrap_err();
+        let error = TcpStream::connect([wrong, other]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let second = TcpListener::bind([addr, "127.0.0.1:0".parse().unwrap()]).await?;
         assert_ne!(second.local_addr()?, addr);
