@@ -5,7 +5,11 @@
 //! tried again after a pause. That says nothing of the socket: its side stays as ready as it was, for
 //! those who use it otherwise.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    os::{fd::AsFd, unix::net},
+    time::Duration,
+};
 
 use futures_lite::future::or;
 
@@ -34,11 +38,17 @@ pub(super) async fn again<R, T: AsFd>(
             Ok(value) => return Ok(value),
             Err(refused) => refused,
         };
-        // Where no loop runs there are no timers: then it is for the caller to pause.
-        if with_core(|_| ()).is_none() {
-            return Err(refused);
+        match with_core(|core| core.is_simulated()) {
+            // Where no loop runs there are no timers: then it is for the caller to pause.
+            None => return Err(refused),
+            Some(false) => sleep(pause).await,
+            Some(true) => {
+                // A virtual clock does not run ahead while a socket is waited for: this one, to which
+                // nobody sends.
+                let quiet = sys::call(net::UnixDatagram::unbound)?;
+                attend(&Source::new(quiet, "UnixDatagram::send_to", "unix")?, pause).await?;
+            }
         }
-        sleep(pause).await;
         pause = LONGEST.min(pause * 2);
     }
 }
@@ -51,18 +61,22 @@ pub(super) async fn again_alone<R, T: AsFd>(
 ) -> io::Result<R> {
     let mut pause = PAUSE;
     loop {
-        // Events do not matter.
-        let attend = source.op::<(), _>(Way::Read, |_| Err(io::ErrorKind::WouldBlock.into()));
-        let rest = async {
-            sleep(pause).await;
-            Ok(())
-        };
-        or(attend, rest).await?;
+        attend(source, pause).await?;
         match sys::call(|| op(source.get())) {
             Err(error) if is_refused(&error) => pause = LONGEST.min(pause * 2),
             result => return result,
         }
     }
+}
+
+/// Pauses, and waits for events, which do not matter.
+async fn attend<T: AsFd>(source: &Source<T>, pause: Duration) -> io::Result<()> {
+    let wait = source.op(Way::Read, |_| Err(io::ErrorKind::WouldBlock.into()));
+    let rest = async {
+        sleep(pause).await;
+        Ok(())
+    };
+    or(wait, rest).await
 }
 
 pub(super) fn is_refused(error: &io::Error) -> bool {

@@ -363,6 +363,36 @@ fn patience_lets_a_virtual_clock_wait_too() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn patience_with_a_receiver_lets_a_virtual_clock_wait_too() {
+    let l = boucle::Loop::builder().virtual_time().build();
+    l.block_on(async {
+        let path = path();
+        let (receives, sends) = (UnixDatagram::bind(&path)?, UnixDatagram::unbound()?);
+        let mut queued = 0;
+        while poll_once(sends.send_to(b"soda", &path)).await.is_some() {
+            queued += 1;
+        }
+        let start = boucle::now();
+        let (waits, at) = (sends.clone(), path.0.clone());
+        let sender = spawn(async move { waits.send_to(b"last", at).await });
+        boucle::sleep(Duration::from_millis(200)).await;
+        assert!(!sender.is_finished());
+        // Others may use the socket meanwhile.
+        let other = UnixDatagram::bind_addr(&name())?;
+        sends.send_to_addr(b"x", &other.local_addr()?).await?;
+        for _ in 0..queued {
+            receives.recv(&mut [0; 4]).await?;
+        }
+        sender.await.unwrap()?;
+        assert!(boucle::now() - start <= Duration::from_millis(250));
+        assert_eq!(receives.recv(&mut [0; 8]).await?, 4);
+        io::Result::Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn descriptors_that_are_sent_along_do_not_hold_back_what_is_behind_them() {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     run(async {
