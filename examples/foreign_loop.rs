@@ -45,7 +45,7 @@ fn main() -> io::Result<()> {
     let task = l.spawn(dine(keyboard));
     // Makes its sockets and timers, for which the host then waits.
     l.run_until_stalled();
-    while !task.is_finished() {
+    loop {
         let left = l.next_deadline().map(|at| at.saturating_duration_since(l.now()));
         // A duration too long for the system means for ever.
         let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -54,6 +54,7 @@ fn main() -> io::Result<()> {
         if !ready[0].revents().is_empty() {
             let mut key = [0];
             match window.read(&mut key)? {
+                // The task has ended, and hung up.
                 0 => break,
                 _ => println!("host: key {}", char::from(key[0])),
             }

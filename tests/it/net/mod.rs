@@ -1,6 +1,8 @@
 //! Sockets.
 
 mod faults;
+#[cfg(feature = "hyper")]
+mod http;
 mod own_process;
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
