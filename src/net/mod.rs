@@ -20,7 +20,10 @@
 //!
 //! # Virtual time
 //! Sockets work, in real time. While a task waits for a socket of its loop, a virtual clock moves on
-//! only after 10 milliseconds, of real time, in which nothing has happened on any.
+//! only after 10 milliseconds, of real time, in which nothing has happened on any. A small TCP write may
+//! wait for longer than that, 40 milliseconds, until the last one is acknowledged, and then be seen late:
+//! where the times of a protocol matter, [`set_nodelay`](TcpStream::set_nodelay) on both sides sends it at
+//! once.
 //!
 //! [`AsyncRead`]: futures_lite::AsyncRead
 //! [`AsyncWrite`]: futures_lite::AsyncWrite
