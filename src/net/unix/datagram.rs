@@ -166,6 +166,8 @@ impl UnixDatagram {
     /// Sends a datagram to the peer, all of it or nothing; waits while the peer has too many that it
     /// has not received. Returns its length.
     ///
+    /// Systems other than Linux may say `ENOBUFS` instead of having it wait, and so does this then.
+    ///
     /// # Errors
     /// Without a peer; if it has gone; if the datagram is too long; what else the system says; if the
     /// loop of the socket is gone.
