@@ -61,7 +61,14 @@ pub(super) async fn again_alone<R, T: AsFd>(
 ) -> io::Result<R> {
     let mut pause = PAUSE;
     loop {
-        attend(source, pause).await?;
+        if cfg!(any(boucle_oneshot, target_os = "illumos", target_os = "solaris")) {
+            // Where each event is asked for, what is not connected is called over each time: then one
+            // waits for a socket to which nobody sends.
+            let quiet = sys::call(net::UnixDatagram::unbound)?;
+            attend(&Source::new(quiet, "UnixStream::connect", "unix")?, pause).await?;
+        } else {
+            attend(source, pause).await?;
+        }
         match sys::call(|| op(source.get())) {
             Err(error) if is_refused(&error) => pause = LONGEST.min(pause * 2),
             result => return result,
