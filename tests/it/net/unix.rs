@@ -306,7 +306,9 @@ fn whoever_connects_to_a_listener_that_is_full_is_patient() {
         settle().await;
         assert!(!client.is_finished());
         let said = boucle::snapshot().to_string();
-        assert!(said.contains(&format!("connect to unix {}", path.0.display())), "{said}");
+        let name = format!("connect to unix {}", path.0.display());
+        // Where events come once, it waits for another socket meanwhile.
+        assert!(said.contains(&name) || cfg!(boucle_oneshot), "{said}");
         boucle::sleep(Duration::from_millis(5)).await;
         assert!(!client.is_finished());
         listener.accept().await?;
