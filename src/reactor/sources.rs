@@ -244,7 +244,8 @@ impl Reactor {
     #[inline]
     pub(crate) fn knows(&self, key: Key, way: Way, is: impl Fn(&Wakee, Token) -> bool) -> bool {
         let known = self.table(|table| {
-            table.side(key, way).is_some_and(|side| side.waiting().any(|(w, t)| is(w, t)))
+            let side = table.side(key, way).filter(|side| side.is_awaited());
+            side.is_some_and(|side| side.waiting().any(|(w, t)| is(w, t)))
         });
         known.unwrap_or(false)
     }
@@ -259,9 +260,11 @@ impl Reactor {
         let Some(side) = table.side(key, way).filter(|side| !side.ready) else {
             return Waiting::Refused(wakee);
         };
-        let old = side.take(token);
-        side.push(token, wakee);
+        let old = side.replace(token, wakee);
         self.waiting.set(self.waiting.get() + 1 - usize::from(old.is_some()));
+        if !sources.link.poller.is_oneshot() {
+            return Waiting::Begun(old);
+        }
         let awaited = table.awaited(key);
         // Whoever is dropped may come back here.
         drop(table);

@@ -68,12 +68,20 @@ impl Side {
         self.first.iter().chain(&self.others).map(|(token, wakee)| (wakee, *token))
     }
 
-    pub(super) fn push(&mut self, token: Token, wakee: Wakee) {
-        if self.first.is_none() && self.others.is_empty() {
+    /// Puts somebody last, in place of whoever waits under this token.
+    #[inline]
+    pub(super) fn replace(&mut self, token: Token, wakee: Wakee) -> Option<Wakee> {
+        if !self.is_awaited() {
             self.first = Some((token, wakee));
-        } else {
-            self.others.push((token, wakee));
+            return None;
         }
+        let old = self.take(token);
+        if self.is_awaited() {
+            self.others.push((token, wakee));
+        } else {
+            self.first = Some((token, wakee));
+        }
+        old
     }
 
     /// Takes out who waits under this token.
@@ -98,7 +106,8 @@ impl Side {
         }
     }
 
-    fn is_awaited(&self) -> bool {
+    #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
         self.first.is_some() || !self.others.is_empty()
     }
 }
