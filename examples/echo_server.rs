@@ -41,9 +41,11 @@ async fn serve(listener: TcpListener, connections: Option<usize>) -> io::Result<
                 // Not awaited: the scope does that.
                 drop(s.spawn(async move {
                     let _seat = seat;
-                    match echo(stream).await {
-                        Ok(bytes) => println!("{bytes} bytes"),
-                        Err(error) => println!("{peer}: {error}"),
+                    // A task of its own: what it panics with ends this connection alone.
+                    match spawn(echo(stream)).named(peer.to_string()).cancel_on_drop().await {
+                        Ok(Ok(bytes)) => println!("{bytes} bytes"),
+                        Ok(Err(error)) => println!("{peer}: {error}"),
+                        Err(panic) => println!("{panic}"),
                     }
                 }));
             }

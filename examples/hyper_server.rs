@@ -3,10 +3,8 @@
 //!
 //! `hyper_server [ADDRESS] [--http2]` serves until stdin ends; `--virtual` asks itself, by HTTP/2.
 
-use std::{
-    cell::Cell, convert::Infallible, error::Error, future::poll_fn, io, os::unix::net::UnixStream,
-    pin::Pin, pin::pin, rc::Rc, thread,
-};
+use std::pin::{Pin, pin};
+use std::{cell::Cell, convert::Infallible, error::Error, future::poll_fn, io, rc::Rc, thread};
 
 use boucle::hyper::{Executor, Timer};
 use boucle::net::{TcpListener, TcpStream};
@@ -30,7 +28,7 @@ async fn finish<C: Future>(connection: C, quit: &Waiter, end: fn(Pin<&mut C>)) -
     .await
 }
 
-async fn attend(stream: TcpStream, is_http2: bool, served: Rc<Cell<u64>>, quit: &Waiter) {
+async fn attend(stream: TcpStream, is_http2: bool, served: Rc<Cell<u64>>, quit: Rc<Waiter>) {
     let _ = stream.set_nodelay(true); // An error: the client has gone.
     let service = service_fn(move |_| {
         served.set(served.get() + 1);
@@ -38,19 +36,17 @@ async fn attend(stream: TcpStream, is_http2: bool, served: Rc<Cell<u64>>, quit: 
     });
     let ended = if is_http2 {
         let serving = http2::Builder::new(Executor).timer(Timer).serve_connection(stream, service);
-        finish(serving, quit, http2::Connection::graceful_shutdown).await
+        finish(serving, &quit, http2::Connection::graceful_shutdown).await
     } else {
         let serving = http1::Builder::new().timer(Timer).serve_connection(stream, service);
-        finish(serving, quit, http1::Connection::graceful_shutdown).await
+        finish(serving, &quit, http1::Connection::graceful_shutdown).await
     };
-    if let Err(error) = ended {
-        eprintln!("{error}");
-    }
+    ended.unwrap_or_else(|error| eprintln!("{error}"));
 }
 
 /// stdin may be a file, for which nobody can wait: a thread reads it, and hangs up at its end.
 async fn stdin_ends() -> Result<()> {
-    let (here, there) = UnixStream::pair()?;
+    let (here, there) = std::os::unix::net::UnixStream::pair()?;
     thread::spawn(move || (io::copy(&mut io::stdin(), &mut io::sink()), there));
     Ok(Async::new(here)?.readable().await?)
 }
@@ -67,17 +63,18 @@ async fn ask(listener: &TcpListener) -> Result<()> {
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let address = args.iter().find(|arg| !arg.starts_with("--")).map_or("127.0.0.1:0", |arg| arg);
-    let is_virtual = args.iter().any(|arg| arg == "--virtual");
-    let is_http2 = is_virtual || args.iter().any(|arg| arg == "--http2");
-    let (served, quit) = (Rc::new(Cell::new(0)), Waiter::new(1));
+    let has = |name| args.iter().any(|arg| arg == name);
+    let (is_virtual, is_http2) = (has("--virtual"), has("--virtual") || has("--http2"));
+    let (served, quit) = (Rc::new(Cell::new(0)), Rc::new(Waiter::new(1)));
     boucle::block_on(scope(async |s| {
         let listener = TcpListener::bind(address).await?;
         println!("listening on http://{}", listener.local_addr()?);
         let accept = async {
             loop {
                 let (stream, _) = listener.accept().await?;
-                // Not awaited: the scope does that.
-                drop(s.spawn(attend(stream, is_http2, served.clone(), &quit)));
+                // A task of its own, so that a panic ends one connection; the scope waits for it.
+                let task = spawn(attend(stream, is_http2, served.clone(), quit.clone()));
+                drop(s.spawn(async { drop(task.cancel_on_drop().await) }));
             }
         };
         let end = async { if is_virtual { ask(&listener).await } else { stdin_ends().await } };

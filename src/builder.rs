@@ -338,9 +338,23 @@ impl Builder {
     /// [`report_leftovers`](Builder::report_leftovers), and [dead tasks](Builder::on_dead) and
     /// [circles](Builder::on_cycle) unless they fail, in release builds too.
     ///
+    /// It tells, and fails nothing; a test that wants nothing to be told says so itself:
+    ///
     /// ```
-    /// let l = boucle::Loop::builder().virtual_time().strict().build();
+    /// use std::{cell::RefCell, rc::Rc};
+    ///
+    /// let told = Rc::new(RefCell::new(Vec::new()));
+    /// let l = boucle::Loop::builder()
+    ///     .virtual_time()
+    ///     .strict()
+    ///     .on_diagnostic({
+    ///         let told = told.clone();
+    ///         move |found| told.borrow_mut().push(found.to_string())
+    ///     })
+    ///     .build();
     /// l.block_on(async {});
+    /// drop(l);
+    /// assert_eq!(*told.borrow(), [""; 0]);
     /// ```
     pub fn strict(mut self) -> Self {
         self.strict = true;

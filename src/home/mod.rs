@@ -167,6 +167,10 @@ unsafe impl Send for HomeRef {}
 // SAFETY: likewise.
 unsafe impl Sync for HomeRef {}
 
+// What a reference gives access to has no state that a panic could leave half-made.
+impl std::panic::UnwindSafe for HomeRef {}
+impl std::panic::RefUnwindSafe for HomeRef {}
+
 impl HomeRef {
     /// # Safety
     /// The home is alive.

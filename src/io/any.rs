@@ -13,10 +13,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::source::{Source, plain};
-use crate::{
-    current::current,
-    sys::{self, Way},
-};
+use crate::sys::{self, Way};
 
 /// Anything that has a descriptor which the system can wait for: a pipe, a terminal, a socket of
 /// another library, inotify, a timer.
@@ -25,7 +22,12 @@ use crate::{
 /// [`write_with`](Async::write_with) turn each of its operations that says `WouldBlock` into one that
 /// waits. What implements [`Read`] or [`Write`] has futures-lite's traits.
 ///
-/// It belongs to the loop that ran where it was made, as [sockets](crate::net) do.
+/// It belongs to the loop that ran where it was made, as [sockets](crate::net) do. Dropping it closes
+/// what it wraps: that is how a child process learns that its input has ended.
+///
+/// That it does not block holds for every duplicate of the descriptor, and stays so. For a terminal these
+/// are stdin, stdout and stderr of this process and of its parent, whose `println!` may then fail: open
+/// `/dev/tty` anew instead, or have a thread read.
 ///
 /// ```
 /// use boucle::io::Async;
@@ -40,6 +42,23 @@ use crate::{
 ///     b.read_exact(&mut order).await?;
 ///     assert_eq!(&order, b"soda");
 ///     std::io::Result::Ok(())
+/// })
+/// # .unwrap();
+/// ```
+///
+/// A signal, as an end of file or a byte in a pipe, by signal-hook:
+///
+/// ```
+/// use boucle::io::Async;
+/// use signal_hook::{consts::SIGTERM, low_level};
+/// use std::os::unix::net::UnixStream;
+///
+/// boucle::block_on(async {
+///     let (ours, theirs) = UnixStream::pair()?;
+///     low_level::pipe::register(SIGTERM, theirs)?;
+///     let term = Async::new(ours)?;
+///     # low_level::raise(SIGTERM)?;
+///     term.readable().await // then the server says good-bye
 /// })
 /// # .unwrap();
 /// ```
@@ -67,10 +86,9 @@ impl<T: AsFd> Async<T> {
     /// ```
     #[track_caller]
     pub fn new(io: T) -> io::Result<Async<T>> {
-        // Where there is none, nothing is done to it.
-        current("Async::new", |_| ());
-        sys::call(|| Ok(rustix::io::ioctl_fionbio(&io, true)?))?;
         let source = Source::new(io, "Async::new", type_name::<T>())?;
+        // Only now: what is refused stays as it was.
+        sys::call(|| Ok(rustix::io::ioctl_fionbio(&source, true)?))?;
         Ok(Async { source })
     }
 

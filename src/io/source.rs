@@ -386,8 +386,9 @@ impl<T: AsFd, F> Drop for Op<'_, T, F> {
 fn explain(error: io::Error) -> io::Error {
     let what = match Errno::from_io_error(&error) {
         Some(Errno::PERM) => {
-            let what = "the system cannot wait for this descriptor: files on a disk never say \
-                        `WouldBlock`; read them on another thread, such as by `blocking::unblock`";
+            let what = "the system cannot wait for this descriptor: files on a disk, directories and \
+                        devices such as /dev/null never say `WouldBlock`; read them on another \
+                        thread, such as by `blocking::unblock`";
             return io::Error::new(io::ErrorKind::Unsupported, what);
         }
         Some(Errno::EXIST) => "this descriptor is registered with the loop already",

@@ -75,7 +75,9 @@ async fn look_up(question: Question) -> io::Result<Vec<SocketAddr>> {
         }
     };
     if addrs.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        // As std says it.
+        let what = "could not resolve to any addresses";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     Ok(addrs)
 }

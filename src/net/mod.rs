@@ -65,6 +65,10 @@ pub mod unix;
 pub(crate) use self::stream::poll_read_uninit;
 #[doc(no_inline)]
 pub use self::unix::{UnixDatagram, UnixListener, UnixStream};
+pub use std::net::{
+    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
+};
+
 pub use self::{
     addr::{ToSocketAddrs, resolve},
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},

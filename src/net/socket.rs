@@ -59,6 +59,19 @@ macro_rules! socket {
             }
         }
 
+        /// As from a std socket; the descriptor must be of that kind.
+        ///
+        /// # Panics
+        /// Outside a loop.
+        impl TryFrom<std::os::fd::OwnedFd> for $type {
+            type Error = std::io::Error;
+
+            #[track_caller]
+            fn try_from(fd: std::os::fd::OwnedFd) -> std::io::Result<$type> {
+                $type::try_from(<$std>::from(fd))
+            }
+        }
+
         /// Takes the std socket out of the loop; it still does not block. While others share it, it
         /// is a duplicate of theirs.
         ///

@@ -1,6 +1,6 @@
 //! Why a task has no output.
 
-use std::{any::Any, borrow::Cow, error::Error, fmt, panic::Location, sync::Mutex};
+use std::{any::Any, borrow::Cow, error::Error, fmt, io, panic::Location, sync::Mutex};
 
 use super::Id;
 use crate::guard::{Payload, message};
@@ -218,3 +218,10 @@ impl fmt::Debug for JoinError {
 }
 
 impl Error for JoinError {}
+
+/// Of kind `Other`: so a task that does I/O is awaited by `task.await??`.
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> io::Error {
+        io::Error::other(error)
+    }
+}

@@ -412,7 +412,7 @@ impl Core {
         }
         match earliest {
             Some(deadline) if self.clock.is_simulated() && !held => {
-                if awaited && self.is_stirred() {
+                if awaited && self.is_stirred(QUIET) {
                     self.news.set(true);
                 } else {
                     self.clock.set(deadline);
@@ -434,14 +434,13 @@ impl Core {
         Waited::Maybe
     }
 
-    /// Waits until anything happens on awaited sockets, or the bell rings, for [`QUIET`] at most.
-    /// Whether it did.
-    fn is_stirred(&self) -> bool {
+    /// Waits until anything happens on awaited sockets, or the bell rings, for `span` of real time at
+    /// most. Whether it did.
+    fn is_stirred(&self, span: Duration) -> bool {
         let since = Instant::now();
         loop {
-            let left = QUIET.saturating_sub(since.elapsed());
-            let bell = &self.tasks.home.bell;
-            if self.reactor.park(bell, Some(left)) || bell.has_rung() {
+            let left = span.saturating_sub(since.elapsed());
+            if self.park(Some(left)) || self.tasks.home.bell.has_rung() {
                 return true;
             }
             // Only then was it a last look: before, a signal may have cut the wait short.
@@ -456,20 +455,24 @@ impl Core {
         self.news.set(true);
         let watch = self.watch();
         let patience = watch.get().patience(self).filter(|_| !self.worried.get());
-        let Some(patience) = patience else { return self.park(None) };
+        let Some(patience) = patience else {
+            self.park(None);
+            return;
+        };
         // Real time, whatever the clock of the loop says: somebody may be sitting there.
-        let since = Instant::now();
-        self.park(Some(patience));
-        if !self.tasks.home.bell.has_rung() && since.elapsed() >= patience {
+        if !self.is_stirred(patience) {
             self.worried.set(true);
             watch.get().worry(self);
         }
     }
 
-    fn park(&self, limit: Option<Duration>) {
-        if self.reactor.park(&self.tasks.home.bell, limit) {
+    /// Whether events have come.
+    fn park(&self, limit: Option<Duration>) -> bool {
+        let stirred = self.reactor.park(&self.tasks.home.bell, limit);
+        if stirred {
             self.worried.set(false);
         }
+        stirred
     }
 
     /// Moves a simulated clock, stopping at each deadline to run what is ready.

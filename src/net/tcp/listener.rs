@@ -22,7 +22,7 @@ use crate::{
     sys::{self, Way},
 };
 
-/// A TCP socket that listens for connections.
+/// A TCP socket that listens for connections. Clones are the same socket.
 ///
 /// ```
 /// use boucle::net::{TcpListener, TcpStream};
@@ -40,9 +40,10 @@ use crate::{
 /// })
 /// # .unwrap();
 /// ```
+#[derive(Clone)]
 pub struct TcpListener {
     source: Arc<Source<net::TcpListener>>,
-    drought: Drought,
+    drought: Arc<Drought>,
 }
 
 type Accepted = (net::TcpStream, SocketAddr);
@@ -94,7 +95,7 @@ impl TcpListener {
     #[track_caller]
     fn new(listener: net::TcpListener, call: &str) -> io::Result<TcpListener> {
         let source = register(listener, call, "tcp")?;
-        Ok(TcpListener { source, drought: Drought::default() })
+        Ok(TcpListener { source, drought: Arc::default() })
     }
 
     /// Accepts the next connection.

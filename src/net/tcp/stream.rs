@@ -81,7 +81,7 @@ impl TcpStream {
     /// ```
     pub async fn connect(addrs: impl ToSocketAddrs) -> io::Result<TcpStream> {
         let addrs = resolve(addrs).await?;
-        let mut result = Err(io::ErrorKind::NotFound.into());
+        let mut result = Err(io::ErrorKind::InvalidInput.into());
         for addr in addrs {
             result = TcpStream::connect_to(addr).await;
             if result.is_ok() {

@@ -118,8 +118,11 @@ impl UnixDatagram {
     #[track_caller]
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (a, b) = sys::call(net::UnixDatagram::pair)?;
-        let own = |socket| UnixDatagram::new(socket, "UnixDatagram::pair");
-        Ok((own(a)?, own(b)?))
+        // No closure: it would hide the caller.
+        Ok((
+            UnixDatagram::new(a, "UnixDatagram::pair")?,
+            UnixDatagram::new(b, "UnixDatagram::pair")?,
+        ))
     }
 
     #[track_caller]

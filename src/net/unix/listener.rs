@@ -44,9 +44,10 @@ use crate::{
 /// # .unwrap();
 /// # let _ = std::fs::remove_file(&path);
 /// ```
+#[derive(Clone)]
 pub struct UnixListener {
     source: Arc<Source<net::UnixListener>>,
-    drought: Drought,
+    drought: Arc<Drought>,
 }
 
 type Accepted = (net::UnixStream, SocketAddr);
@@ -123,7 +124,7 @@ impl UnixListener {
 
     #[track_caller]
     fn new(listener: net::UnixListener, call: &str) -> io::Result<UnixListener> {
-        Ok(UnixListener { source: register(listener, call, "unix")?, drought: Drought::default() })
+        Ok(UnixListener { source: register(listener, call, "unix")?, drought: Arc::default() })
     }
 
     /// Accepts the next connection. Its peer has an address if it has bound one, which few do.

@@ -158,8 +158,8 @@ impl UnixStream {
     #[track_caller]
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (a, b) = sys::call(net::UnixStream::pair)?;
-        let own = |stream| UnixStream::of_std(stream, "UnixStream::pair");
-        Ok((own(a)?, own(b)?))
+        // No closure: it would hide the caller.
+        Ok((UnixStream::of_std(a, "UnixStream::pair")?, UnixStream::of_std(b, "UnixStream::pair")?))
     }
 
     /// Of a socket that does not block yet.
