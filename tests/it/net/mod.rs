@@ -1,6 +1,8 @@
 //! Sockets.
 
+mod elsewhere;
 mod faults;
+mod hostile;
 #[cfg(feature = "hyper")]
 mod http;
 mod own_process;
