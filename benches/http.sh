@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Requests per second and CPU time per request of "hello" over HTTP/1 keep-alive: the example
-# hyper_server beside its twin on tokio's current_thread runtime, compare/src/bin/hello_tokio.rs.
+# Requests per second and CPU time per request of "hello" over HTTP/1 keep-alive: hyper on boucle
+# beside hyper on tokio's current_thread runtime, by the twins compare/src/bin/hello_*.rs.
 # Server on core 0, wrk on core 1. The rounds of the two alternate, so that both see the same machine;
 # where others use it too, the CPU time is what to look at.
 #
@@ -16,8 +16,8 @@ command -v wrk >/dev/null || apt-get install -y -qq wrk >/dev/null 2>&1 ||
     { echo "SKIPPED: there is no wrk, and it cannot be installed" >&2; exit 0; }
 
 if [ -z "${BOUCLE:-}" ]; then
-    cargo build --quiet --release --features hyper --example hyper_server
-    BOUCLE=$target/release/examples/hyper_server
+    cargo build --quiet --release -p boucle-compare --bin hello_boucle
+    BOUCLE=$target/release/hello_boucle
 fi
 if [ -z "${TOKIO:-}" ]; then
     cargo build --quiet --release -p boucle-compare --bin hello_tokio

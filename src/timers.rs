@@ -1,8 +1,9 @@
 //! Deadlines, and who waits for them.
 //!
 //! An armed timer has a slot, which keeps who waits, and one entry of 16 bytes. A new timer is
-//! staged in a list, and gets its entry when the loop next asks for the earliest deadline: one
-//! that is cancelled before never touches the heap, nor is its deadline ever converted. Cancelling
+//! staged in a list, and gets its entry when the list is long and the loop asks for the earliest
+//! deadline, or when a timer is due: one that is cancelled before never touches the heap, nor is its
+//! deadline ever converted. Cancelling
 //! leaves the entry behind as *dead*; when more than half of the entries are dead, they are all
 //! swept out.
 //!
@@ -79,7 +80,7 @@ impl Staged {
     }
 }
 
-/// How many dead entries are not worth a sweep.
+/// How many dead entries are not worth a sweep, and how many staged timers not a place in the heap.
 const FEW: usize = 64;
 
 impl Timers {
@@ -144,9 +145,34 @@ impl Timers {
 
     /// The earliest deadline.
     pub(crate) fn earliest(&mut self) -> Option<u64> {
-        if !self.staged.is_empty() {
+        if self.staged.len() > FEW {
             self.unstage();
         }
+        let staged = if self.staged.is_empty() { None } else { self.earliest_staged() };
+        match (staged, self.earliest_entry()) {
+            (Some(staged), Some(entry)) => Some(staged.min(entry)),
+            (staged, entry) => staged.or(entry),
+        }
+    }
+
+    /// Of the few that are staged, which may stay so: most are cancelled before they are due.
+    fn earliest_staged(&mut self) -> Option<u64> {
+        let mut earliest: Option<Instant> = None;
+        let Timers { slots, staged, dead, .. } = self;
+        staged.retain(|timer| {
+            let Some(slot) = timer.live(slots) else {
+                *dead = dead.saturating_sub(1);
+                return false;
+            };
+            if earliest.is_none_or(|earliest| slot.at < earliest) {
+                earliest = Some(slot.at);
+            }
+            true
+        });
+        earliest.map(since_epoch)
+    }
+
+    fn earliest_entry(&mut self) -> Option<u64> {
         loop {
             let entry = self.heap.peek()?;
             if entry.is_live(&mut self.slots) {
@@ -183,6 +209,9 @@ impl Timers {
         if self.earliest()? > now {
             return None;
         }
+        // Who is first among equals, the heap knows.
+        self.unstage();
+        self.earliest_entry()?;
         let entry = self.heap.pop()?;
         self.slots.get_mut(entry.slot())?.wakee.take()
     }

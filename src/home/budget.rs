@@ -30,7 +30,6 @@ impl<'h> Budget<'h> {
         if let Some(home) = self.home {
             home.budget.set(self.left);
             home.countdown.set(home.countdown.get() - 1);
-            home.children.set(home.children.get().wrapping_add(1));
         }
     }
 

@@ -78,8 +78,6 @@ pub(crate) struct Home {
     pub(crate) looked: Cell<u64>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i64>,
-    /// How many of those were of children.
-    pub(crate) children: Cell<i64>,
     /// How many more children the current poll may poll, as [`Budget`] counts.
     budget: Cell<u32>,
 }
@@ -312,7 +310,6 @@ impl Home {
             serving: Cell::new(0),
             looked: Cell::new(0),
             countdown: Cell::new(0),
-            children: Cell::new(0),
             budget: Cell::new(0),
         }
     }
@@ -378,6 +375,12 @@ impl Home {
     pub(crate) fn reference(&self) -> HomeRef {
         // SAFETY: a home is alive while anybody refers to it.
         unsafe { HomeRef::new(self.this()) }
+    }
+
+    /// Counts down with each poll of a task, and stays while the task polls its children.
+    #[cfg(all(unix, feature = "net", not(loom)))]
+    pub(crate) fn polls_left(&self) -> i64 {
+        self.countdown.get() - i64::from(self.budget.get())
     }
 
     /// Makes somebody who may write to this loop.

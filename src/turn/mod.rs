@@ -207,8 +207,7 @@ impl Core {
     #[cfg(all(unix, feature = "net", not(loom)))]
     pub(crate) fn poll_id(&self) -> crate::reactor::PollId {
         let task = self.tasks.running().map_or(0, |task| std::ptr::from_ref(task).addr());
-        let home = &self.tasks.home;
-        (task, home.countdown.get().wrapping_add(home.children.get()))
+        (task, self.tasks.home.polls_left())
     }
 
     /// Reads letters and fires timers, and looks for events if many polls have passed since the last

@@ -1,5 +1,5 @@
-//! The twin of boucle's example `hyper_server` on tokio's `current_thread` runtime, for
-//! `benches/http.sh`: the same hyper, the same answer, the same timer for slow clients.
+//! "hello" by hyper on tokio's `current_thread` runtime, for `benches/http.sh`: the twin of
+//! `hello_boucle`, with the same answer and the same timer for slow clients.
 
 use std::{
     convert::Infallible,
