@@ -301,7 +301,7 @@ impl Reactor {
         let Some(sources) = self.sources.get() else { return false };
         let polled = sources.polled.get() + polls;
         sources.polled.set(polled);
-        polled >= i64::from(STRIDE) && self.look()
+        polled >= i64::from(STRIDE) && self.look_once(sources).0
     }
 
     /// Looks for events, without waiting, if anybody may want to know of them. Whether there were
@@ -313,14 +313,21 @@ impl Reactor {
         let Some(sources) = self.sources.get() else { return false };
         let mut any = false;
         loop {
-            sources.wait(Some(Duration::ZERO));
-            let is_full = sources.events.borrow().is_full();
-            any |= self.take_in(sources);
-            // Whoever waits for the descriptor takes one that is not read empty for news.
-            if !(is_full && self.is_exposed.get()) {
+            let (some, is_full) = self.look_once(sources);
+            any |= some;
+            // What is left may be what somebody waits for; and whoever waits for the descriptor takes
+            // one that is not read empty for news.
+            if !is_full {
                 return any;
             }
         }
+    }
+
+    /// Whether there were any events, and whether there may be more.
+    fn look_once(&self, sources: &Sources) -> (bool, bool) {
+        sources.wait(Some(Duration::ZERO));
+        let is_full = sources.events.borrow().is_full();
+        (self.take_in(sources), is_full)
     }
 
     /// Sleeps until there are events, the bell rings, or `limit` is over; may return early. Whether

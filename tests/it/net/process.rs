@@ -289,3 +289,26 @@ fn t82_what_is_always_ready_starves_nobody() {
     };
     assert!(ended.status.success(), "{ended:?}");
 }
+
+#[test]
+fn a_loop_that_runs_until_it_is_stalled_looks_behind_events_of_nobody() {
+    let name = "net::process::a_loop_that_runs_until_it_is_stalled_looks_behind_events_of_nobody";
+    let Some(ended) = subprocess(name) else {
+        const MANY: usize = 3000;
+        raise_limit(MANY as u64 + 100);
+        let l = virtual_loop();
+        // Registered, rung and awaited by nobody, but for the last.
+        let bells: Vec<_> =
+            l.block_on(async { (0..MANY).map(|_| Async::new(bell()).unwrap()).collect() });
+        let bells = Rc::new(bells);
+        let last = bells.clone();
+        let task = l.spawn(async move { answer(&last[MANY - 1]).await });
+        l.run_until_stalled();
+        assert!(!task.is_finished());
+        bells.iter().for_each(|bell| ring(bell.get_ref()));
+        l.run_until_stalled();
+        assert!(task.is_finished());
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
+}
