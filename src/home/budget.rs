@@ -1,6 +1,11 @@
-//! How many children one poll of a task may poll, so that a task with many starves nobody.
+//! How much one poll of a task may do, so that a busy task starves nobody: how many children it
+//! may poll, and how many operations on sources it may do.
 
 use super::{Home, STRIDE};
+
+/// How many operations on sources one poll of a task may do.
+#[cfg(all(unix, feature = "net", not(loom)))]
+const OPERATIONS: u32 = 128;
 
 /// What is left of [`STRIDE`]. Children who have children of their own share with them.
 pub(crate) struct Budget<'h> {
@@ -37,5 +42,25 @@ impl<'h> Budget<'h> {
     #[inline]
     pub(crate) fn refresh(&mut self) {
         self.left = self.home.map_or(self.left, |home| home.budget.get());
+    }
+}
+
+impl Home {
+    /// A task is about to be polled.
+    #[inline(always)]
+    pub(crate) fn begin_poll(&self) {
+        #[cfg(all(unix, feature = "net", not(loom)))]
+        self.operations.set(0);
+    }
+
+    /// Counts an operation, on a source of this or another loop; false if this poll has done enough.
+    #[cfg(all(unix, feature = "net", not(loom)))]
+    #[inline]
+    pub(crate) fn spend_operation(&self) -> bool {
+        let done = self.operations.get();
+        let goes_on = done < OPERATIONS;
+        // Whoever tries again in the same poll, as another executor within it does, is let through.
+        self.operations.set(if goes_on { done + 1 } else { OPERATIONS - 1 });
+        goes_on
     }
 }

@@ -80,6 +80,9 @@ pub(crate) struct Home {
     pub(crate) countdown: Cell<i64>,
     /// How many more children the current poll may poll, as [`Budget`] counts.
     budget: Cell<u32>,
+    /// How many operations on sources the current poll has done.
+    #[cfg(all(unix, feature = "net", not(loom)))]
+    operations: Cell<u32>,
 }
 
 /// What other threads write to a loop.
@@ -311,6 +314,8 @@ impl Home {
             looked: Cell::new(0),
             countdown: Cell::new(0),
             budget: Cell::new(0),
+            #[cfg(all(unix, feature = "net", not(loom)))]
+            operations: Cell::new(0),
         }
     }
 
@@ -375,12 +380,6 @@ impl Home {
     pub(crate) fn reference(&self) -> HomeRef {
         // SAFETY: a home is alive while anybody refers to it.
         unsafe { HomeRef::new(self.this()) }
-    }
-
-    /// Counts down with each poll of a task, and stays while the task polls its children.
-    #[cfg(all(unix, feature = "net", not(loom)))]
-    pub(crate) fn polls_left(&self) -> i64 {
-        self.countdown.get() - i64::from(self.budget.get())
     }
 
     /// Makes somebody who may write to this loop.

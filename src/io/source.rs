@@ -24,7 +24,7 @@ use crate::{
     home::{HomeRef, Letter},
     reactor::{Attempt, Key, Link, Name, Token, Waiting},
     sys::{self, Way},
-    task::wakee_of,
+    task::{own_wakee, wakee_of},
     turn::{Core, with_core, with_core_at},
     wakee::Wakee,
 };
@@ -214,17 +214,19 @@ impl Registration {
     ) -> Poll<io::Result<R>> {
         let (reactor, key) = (&core.reactor, self.key);
         loop {
-            match reactor.attempt(key, way, core.poll_id()) {
-                Attempt::Go => {}
+            let own = || if *token == WANTED { None } else { own_wakee(cx) };
+            match reactor.attempt(key, way, *token, own) {
+                Attempt::Go if core.tasks.home.spend_operation() => {}
+                Attempt::Go => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Attempt::Waits => return Poll::Pending,
                 Attempt::Wait => match self.wait(core, way, cx, token) {
                     Ok(true) => return Poll::Pending,
                     Ok(false) => continue,
                     Err(error) => return Poll::Ready(Err(error)),
                 },
-                Attempt::Spent => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 Attempt::Gone => return Poll::Ready(Err(gone())),
             }
             match sys::call(&mut *op) {
@@ -251,7 +253,7 @@ impl Registration {
         mut op: impl FnMut() -> io::Result<Done<R>>,
     ) -> Poll<io::Result<R>> {
         let Registration { home, link, key, .. } = self;
-        if with_core(|core| !core.reactor.spend(core.poll_id())) == Some(true) {
+        if with_core(|core| !core.tasks.home.spend_operation()) == Some(true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -272,7 +274,8 @@ impl Registration {
         }
     }
 
-    /// Has whoever is polled woken at the next event; false if an operation is worth a try now.
+    /// Has whoever is polled woken at the next event, as well as others; false if an operation is worth a try now.
+    #[inline(never)]
     fn wait(&self, core: &Core, way: Way, cx: &Context<'_>, token: &mut Token) -> io::Result<bool> {
         if *token == WANTED {
             *token = core.reactor.token();

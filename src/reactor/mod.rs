@@ -36,6 +36,6 @@ pub(crate) use name::{Describe, Name};
 #[cfg(not(all(unix, feature = "net", not(loom))))]
 pub(crate) use none::Reactor;
 #[cfg(all(unix, feature = "net", not(loom)))]
-pub(crate) use sources::{Attempt, Link, PollId, Reactor, Waiting};
+pub(crate) use sources::{Attempt, Link, Reactor, Waiting};
 #[cfg(all(unix, feature = "net", not(loom)))]
 pub(crate) use table::{Key, Token};

@@ -22,9 +22,6 @@ use crate::{
     wakee::Wakee,
 };
 
-/// How many operations on sources one poll of a task may do.
-const OPERATIONS: u32 = 128;
-
 /// The sources of a loop.
 pub(crate) struct Reactor {
     /// Made for the first source.
@@ -33,9 +30,6 @@ pub(crate) struct Reactor {
     waiting: Cell<usize>,
     /// Somebody outside the loop was given the poller's descriptor.
     is_exposed: Cell<bool>,
-    is_closed: Cell<bool>,
-    /// Which poll has done how many operations.
-    spent: Cell<(PollId, u32)>,
 }
 
 struct Sources {
@@ -57,19 +51,14 @@ pub(crate) struct Link {
     epoch: AtomicU32,
 }
 
-/// Tells a poll from the one before: the task, and a count.
-pub(crate) type PollId = (usize, i64);
-
-const NONE_SPENT: (PollId, u32) = ((0, 0), 0);
-
 /// Whether an operation is to be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     Go,
     /// The side is not ready.
     Wait,
-    /// This poll has done enough.
-    Spent,
+    /// Likewise; whoever asks is woken at the next event.
+    Waits,
     /// The loop goes.
     Gone,
 }
@@ -101,13 +90,7 @@ impl Link {
 
 impl Reactor {
     pub(crate) fn new() -> Reactor {
-        Reactor {
-            sources: OnceCell::new(),
-            waiting: Cell::new(0),
-            is_exposed: Cell::new(false),
-            is_closed: Cell::new(false),
-            spent: Cell::new(NONE_SPENT),
-        }
+        Reactor { sources: OnceCell::new(), waiting: Cell::new(0), is_exposed: Cell::new(false) }
     }
 
     fn sources(&self) -> io::Result<&Sources> {
@@ -190,28 +173,29 @@ impl Reactor {
         Some(result)
     }
 
-    /// Whether an operation is to be tried in this poll.
+    /// Whether an operation is to be tried. If not, and nobody waits, the one whom
+    /// `own` makes begins to wait under this token; `own` runs no foreign code.
     #[inline]
-    pub(crate) fn attempt(&self, key: Key, way: Way, poll: PollId) -> Attempt {
-        let Some(sources) = self.sources.get().filter(|_| !self.is_closed.get()) else {
-            return Attempt::Gone;
-        };
-        match sources.table.borrow_mut().side(key, way) {
-            Some(side) if side.ready => {}
-            Some(_) => return Attempt::Wait,
-            None => return Attempt::Gone,
+    pub(crate) fn attempt(
+        &self,
+        key: Key,
+        way: Way,
+        token: Token,
+        own: impl FnOnce() -> Option<Wakee>,
+    ) -> Attempt {
+        let Some(sources) = self.sources.get() else { return Attempt::Gone };
+        let mut table = sources.table.borrow_mut();
+        let Some(side) = table.side(key, way) else { return Attempt::Gone };
+        if side.ready {
+            return Attempt::Go;
         }
-        if self.spend(poll) { Attempt::Go } else { Attempt::Spent }
-    }
-
-    /// Counts an operation, of this or another loop's source; false if this poll has done enough.
-    pub(crate) fn spend(&self, poll: PollId) -> bool {
-        let (last, spent) = self.spent.get();
-        let spent = if last == poll { spent } else { 0 };
-        // Whoever tries again in the same poll, as another executor within it does, is let through.
-        let goes_on = spent < OPERATIONS;
-        self.spent.set((poll, if goes_on { spent + 1 } else { OPERATIONS - 1 }));
-        goes_on
+        if sources.link.poller.is_oneshot() || side.is_awaited() {
+            return Attempt::Wait;
+        }
+        let Some(wakee) = own() else { return Attempt::Wait };
+        side.begin(token, wakee);
+        self.waiting.set(self.waiting.get() + 1);
+        Attempt::Waits
     }
 
     /// An operation has shown that the next one would block, unless the side has ended.
@@ -253,9 +237,7 @@ impl Reactor {
     /// Has somebody woken at the next event, in place of whoever waited under this token.
     #[inline]
     pub(crate) fn wait_for(&self, key: Key, way: Way, token: Token, wakee: Wakee) -> Waiting {
-        let Some(sources) = self.sources.get().filter(|_| !self.is_closed.get()) else {
-            return Waiting::Refused(wakee);
-        };
+        let Some(sources) = self.sources.get() else { return Waiting::Refused(wakee) };
         let mut table = sources.table.borrow_mut();
         let Some(side) = table.side(key, way).filter(|side| !side.ready) else {
             return Waiting::Refused(wakee);
@@ -348,7 +330,6 @@ impl Reactor {
     /// Wakes those whom events are for. Whether there were any events.
     fn take_in(&self, sources: &Sources) -> bool {
         sources.polled.set(0);
-        self.spent.set(NONE_SPENT);
         let events = sources.events.borrow();
         // Ordering: Relaxed to read what only home writes; Release, see `Link::epoch`.
         let epoch = sources.link.epoch.load(Ordering::Relaxed).wrapping_add(1);
@@ -367,10 +348,9 @@ impl Reactor {
         any
     }
 
-    /// Wakes everybody who waits: the loop goes. Nobody waits from now on.
+    /// Forgets all sources, and wakes everybody who waits: the loop goes. No source comes from now on.
     pub(crate) fn close(&self) {
-        self.is_closed.set(true);
-        self.wake(Table::take_all);
+        self.wake(Table::remove_all);
     }
 
     /// Runs `f` for everybody who waits, with what they wait for.

@@ -68,13 +68,14 @@ impl Side {
         self.first.iter().chain(&self.others).map(|(token, wakee)| (wakee, *token))
     }
 
-    /// Puts somebody last, in place of whoever waits under this token.
+    /// Puts somebody where nobody waits.
     #[inline]
+    pub(super) fn begin(&mut self, token: Token, wakee: Wakee) {
+        self.first = Some((token, wakee));
+    }
+
+    /// Puts somebody last, in place of whoever waits under this token.
     pub(super) fn replace(&mut self, token: Token, wakee: Wakee) -> Option<Wakee> {
-        if !self.is_awaited() {
-            self.first = Some((token, wakee));
-            return None;
-        }
         let old = self.take(token);
         if self.is_awaited() {
             self.others.push((token, wakee));
@@ -170,11 +171,12 @@ impl Table {
         }
     }
 
-    /// Takes out everybody who waits.
-    pub(super) fn take_all(&mut self, woken: &mut Vec<Wakee>) {
+    /// Takes out every source, and those who wait.
+    pub(super) fn remove_all(&mut self, woken: &mut Vec<Wakee>) {
         for (_, source) in self.sources.iter_mut() {
             source.sides.iter_mut().for_each(|side| side.drain(woken));
         }
+        self.sources = Slab::new();
     }
 
     /// The names of the sides that somebody waits on.

@@ -62,10 +62,10 @@ fn t70_an_event_of_a_source_that_has_gone_is_not_for_its_successor() {
     wait(&reactor, new, Way::Read, &waits);
     reactor.look();
     assert_eq!(waits.get(), 0);
-    assert_eq!(reactor.attempt(new, Way::Read, (0, 0)), Attempt::Wait);
+    assert_eq!(reactor.attempt(new, Way::Read, 0, || None), Attempt::Wait);
 
     // Whatever is said under the old key.
-    assert_eq!(reactor.attempt(old, Way::Read, (0, 0)), Attempt::Gone);
+    assert_eq!(reactor.attempt(old, Way::Read, 0, || None), Attempt::Gone);
     let noop = Context::from_waker(Waker::noop());
     let refused = reactor.wait_for(old, Way::Read, 0, Wakee::of(&noop));
     assert!(matches!(refused, Waiting::Refused(_)));

@@ -74,4 +74,6 @@ pub(crate) use tasks::{
     OnUnobserved, Tasks, Unobserved, lament, note, note_claim, note_instead, who, with_here,
 };
 pub(crate) use waits::Waits;
+#[cfg(all(unix, feature = "net", not(loom)))]
+pub(crate) use waker::own_wakee;
 pub(crate) use waker::{is_child_polled, wakee_of};

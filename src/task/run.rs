@@ -116,6 +116,7 @@ impl Tasks {
                 }
                 task.anchor.flags.set(flags | BUSY | STARTED);
                 task.stamp(self.home.looked.get());
+                self.home.begin_poll();
                 self.running.set(header.as_ptr());
                 set_polled(header.as_ptr().cast());
                 onlooker.before(Polled { task, header });

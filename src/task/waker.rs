@@ -90,6 +90,14 @@ pub(crate) fn wakee_of(cx: &Context<'_>) -> Wakee {
     }
 }
 
+/// [`Wakee::of`] if that is a task, which runs no foreign code.
+#[inline]
+#[cfg(all(unix, feature = "net", not(loom)))]
+pub(crate) fn own_wakee(cx: &Context<'_>) -> Option<Wakee> {
+    // SAFETY: it is on the stack, on its loop's thread.
+    own(cx).map(|task| unsafe { hold(task) })
+}
+
 /// Wakes a wakee that is most likely a task: no call goes through its vtable then.
 #[inline(never)]
 pub(super) fn wake_wakee(wakee: Wakee) {

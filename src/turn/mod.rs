@@ -203,13 +203,6 @@ impl Core {
         now
     }
 
-    /// Tells this poll from the one before it, while nobody looks for events.
-    #[cfg(all(unix, feature = "net", not(loom)))]
-    pub(crate) fn poll_id(&self) -> crate::reactor::PollId {
-        let task = self.tasks.running().map_or(0, |task| std::ptr::from_ref(task).addr());
-        (task, self.tasks.home.polls_left())
-    }
-
     /// Reads letters and fires timers, and looks for events if many polls have passed since the last
     /// time.
     pub(crate) fn look(&self) {

@@ -3,13 +3,14 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     os::fd::AsRawFd,
     sync::atomic::Ordering::Relaxed,
 };
 
 use rustix::{
     event::epoll,
-    io::{read, write},
+    io::{Errno, read, write},
 };
 
 use super::{ACCEPTED, ADDRESS, BUFFER};
@@ -24,8 +25,7 @@ pub(super) fn serve(ready: impl FnOnce(SocketAddr) -> io::Result<()>) -> crate::
     ready(listener.local_addr()?)?;
 
     // By file descriptor: the kernel gives the smallest that is free.
-    let mut streams: Vec<Option<TcpStream>> = Vec::new();
-    let mut buffer = [0; BUFFER];
+    let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut events = Vec::with_capacity(1024);
     loop {
         wait(&epoll, &mut events, None)?;
@@ -38,23 +38,58 @@ pub(super) fn serve(ready: impl FnOnce(SocketAddr) -> io::Result<()>) -> crate::
                 let key = key_of(&stream);
                 let data = epoll::EventData::new_u64(key);
                 epoll::add(&epoll, &stream, data, epoll::EventFlags::IN)?;
-                if streams.len() <= key as usize {
-                    streams.resize_with(key as usize + 1, || None);
+                if connections.len() <= key as usize {
+                    connections.resize_with(key as usize + 1, || None);
                 }
-                streams[key as usize] = Some(stream);
+                connections[key as usize] = Some(Connection::new(stream));
                 ACCEPTED.fetch_add(1, Relaxed);
                 continue;
             }
-            let Some(stream) = &streams[key as usize] else { continue };
-            // A peer that does not take back what it sent is let go, as is one that left.
-            let echoed = match read(stream, &mut buffer) {
-                Ok(0) => false,
-                Ok(n) => write(stream, &buffer[..n]) == Ok(n),
-                Err(error) => error == rustix::io::Errno::AGAIN,
-            };
-            if !echoed {
-                streams[key as usize] = None;
+            let Some(connection) = &mut connections[key as usize] else { continue };
+            let stuck = connection.is_stuck();
+            let goes_on = connection.echo();
+            if !goes_on {
+                connections[key as usize] = None;
+            } else if connection.is_stuck() != stuck {
+                let way = if stuck { epoll::EventFlags::IN } else { epoll::EventFlags::OUT };
+                let data = epoll::EventData::new_u64(key);
+                epoll::modify(&epoll, &connection.stream, data, way)?;
             }
         }
+    }
+}
+
+/// A connection has a buffer of its own: the peer may be slow to take back what it sent.
+struct Connection {
+    stream: TcpStream,
+    buffer: Box<[u8; BUFFER]>,
+    /// What of the buffer was read and is not written yet.
+    unsent: Range<usize>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Connection {
+        Connection { stream, buffer: Box::new([0; BUFFER]), unsent: 0..0 }
+    }
+
+    /// The peer takes nothing at the moment.
+    fn is_stuck(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// One step; false at the end.
+    fn echo(&mut self) -> bool {
+        if !self.is_stuck() {
+            match read(&self.stream, &mut self.buffer[..]) {
+                Ok(0) => return false,
+                Ok(n) => self.unsent = 0..n,
+                Err(error) => return error == Errno::AGAIN,
+            }
+        }
+        match write(&self.stream, &self.buffer[self.unsent.clone()]) {
+            Ok(n) => self.unsent.start += n,
+            Err(error) => return error == Errno::AGAIN,
+        }
+        true
     }
 }
