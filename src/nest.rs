@@ -24,9 +24,9 @@ use std::{
 };
 
 use crate::{
-    facade::{AtomicU32, Mutex, Ordering, alloc, dealloc, lock},
+    facade::{AtomicU32, Mutex, Ordering, lock},
     guard::{OnDrop, catch, discard},
-    home::{Anchor, AnchorVTable, Budget, Home, LIVE, here},
+    home::{Anchor, AnchorVTable, Blocks, Budget, Home, LIVE, here},
     task::{Waits, is_child_polled, note_instead},
     wakee::{Target, TargetVTable, Wakee, behind, renew, set_polled},
 };
@@ -246,7 +246,9 @@ impl Block {
         // SAFETY: a block is never of size zero; everything is written before it is read; this is
         // the home's thread, since it is entered here.
         unsafe {
-            let Some(block) = NonNull::new(alloc(layout).cast::<Block>()) else {
+            let memory =
+                if orphan { Blocks::new().take(layout) } else { home.as_ref().blocks.take(layout) };
+            let Some(block) = NonNull::new(memory.cast::<Block>()) else {
                 handle_alloc_error(layout)
             };
             let anchor = if orphan {
@@ -468,7 +470,7 @@ unsafe fn deliver(anchor: NonNull<Anchor>) {
 
 /// # Safety
 /// As `AnchorVTable::dealloc`.
-unsafe fn free(anchor: NonNull<Anchor>, _: Option<&Home>) {
+unsafe fn free(anchor: NonNull<Anchor>, home: Option<&Home>) {
     let block = anchor.cast::<Block>();
     // SAFETY: nobody refers to the block or its slots any more. `parent` and `foreign` were taken
     // when the nest let go, so no user code runs.
@@ -478,7 +480,11 @@ unsafe fn free(anchor: NonNull<Anchor>, _: Option<&Home>) {
             ptr::drop_in_place(slot(block, index).as_ptr());
         }
         ptr::drop_in_place(block.as_ptr());
-        dealloc(block.as_ptr().cast(), Block::layout(len));
+        let (memory, layout) = (block.as_ptr().cast(), Block::layout(len));
+        match home {
+            Some(home) => home.blocks.give(memory, layout),
+            None => Blocks::lose(memory, layout),
+        }
     }
 }
 

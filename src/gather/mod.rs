@@ -244,12 +244,17 @@ impl<C, R> fmt::Debug for Gathering<C, R> {
 pin_project! {
     /// A future, then its output, then nothing.
     #[project = StageProj]
+    #[project_replace = StageOwn]
     #[derive(Debug)]
     pub enum Stage<F: Future> {
         /// Not done.
         Future { #[pin] future: F },
         /// Done.
-        Output { output: Option<F::Output> },
+        Output { output: F::Output },
+        /// Done, and its output taken.
+        // A variant of its own, so that a stage is no larger than a future that has a value to spare:
+        // then the vector of futures becomes that of stages where it is.
+        Gone,
     }
 }
 
@@ -262,7 +267,7 @@ impl<F: Future> Stage<F> {
         if let StageProj::Future { future } = self.as_mut().project() {
             match future.poll(cx) {
                 Poll::Pending => return false,
-                Poll::Ready(output) => self.set(Stage::Output { output: Some(output) }),
+                Poll::Ready(output) => self.set(Stage::Output { output }),
             }
             return true;
         }
@@ -270,19 +275,15 @@ impl<F: Future> Stage<F> {
         false
     }
 
-    fn take(self: Pin<&mut Self>) -> F::Output {
-        self.output().take().expect("taken once")
-    }
-
     /// The output of one that is done.
-    fn output(self: Pin<&mut Self>) -> &mut Option<F::Output> {
-        match self.project() {
-            StageProj::Output { output } => output,
-            StageProj::Future { .. } => unreachable!("asked when it is done"),
+    fn take(self: Pin<&mut Self>) -> F::Output {
+        match self.project_replace(Stage::Gone) {
+            StageOwn::Output { output } => output,
+            StageOwn::Future { .. } | StageOwn::Gone => unreachable!("done, and taken once"),
         }
     }
 
     fn clear(mut self: Pin<&mut Self>) {
-        self.set(Stage::Output { output: None });
+        self.set(Stage::Gone);
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use super::{
-    Gathering, Stage,
+    Gathering, Stage, StageProj,
     sealed::{Children, Gather, Rule},
 };
 
@@ -98,12 +98,11 @@ impl<T, E> Outcome for Result<T, E> {
 
 impl<F: Future<Output: Outcome>> Stage<F> {
     /// The error of one that is done, if it has failed.
-    pub(super) fn error(self: Pin<&mut Self>) -> Option<<F::Output as Outcome>::Error> {
-        let output = self.output();
-        if output.as_ref().is_some_and(Outcome::is_error) {
-            return output.take().and_then(|output| output.into_result().err());
+    pub(super) fn error(mut self: Pin<&mut Self>) -> Option<<F::Output as Outcome>::Error> {
+        match self.as_mut().project() {
+            StageProj::Output { output } if output.is_error() => self.take().into_result().err(),
+            _ => None,
         }
-        None
     }
 
     /// The value of one that is done and has not failed.
