@@ -4,13 +4,18 @@
 //! |---|---|---|
 //! | `BUSY` | the loop is being driven, or has work that its host knows of | a letter, or a nudge: `RUNG` |
 //! | `RUNG` | letters wait | home, before it reads them: `BUSY` |
-//! | `PARKED` | home sleeps in `park` or `park_in` | a letter, or a nudge: `RUNG`, and home is roused |
+//! | `PARKED` | home sleeps in `park` | a letter, or a nudge: `RUNG`, and home's thread is unparked |
+//! | `ALARMED` | home sleeps in `park_in` | likewise, and the alarm is roused |
 //! | `IDLE` | nobody drives the loop and nothing is ready | anything that becomes ready: `RUNG`, and the host is called |
 //!
 //! Letters are posted before the bell is rung, and read after `RUNG` was cleared: one of the two
 //! sides always sees the other. Both sides use read-modify-writes, so no fence is needed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    // Set by home alone, before the state that has others read it: no business of loom's.
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{
     facade::{AtomicUsize, Mutex, Ordering, Thread, current, lock, park, park_timeout},
@@ -21,6 +26,7 @@ const BUSY: usize = 0;
 const RUNG: usize = 1;
 const PARKED: usize = 2;
 const IDLE: usize = 3;
+const ALARMED: usize = 4;
 
 type Host = Arc<dyn Fn() + Send + Sync>;
 
@@ -30,40 +36,34 @@ pub(crate) trait Alarm: Send + Sync {
     fn rouse(&self);
 }
 
-/// What is to be roused.
-#[derive(Clone)]
-enum Sleeper {
-    Thread(Thread),
-    Alarm(Arc<dyn Alarm>),
-}
-
 pub(crate) struct Bell {
     state: AtomicUsize,
-    /// Who parks; set before the state can be `PARKED`.
-    sleeper: Mutex<Option<Sleeper>>,
+    /// Who parks: home's thread, which never changes. Set before the state can be `PARKED`.
+    thread: OnceLock<Thread>,
+    /// What home sleeps in. Set before the state can be `ALARMED`.
+    alarm: OnceLock<Arc<dyn Alarm>>,
     host: Mutex<Option<Host>>,
-    /// A host that sleeps in our alarm.
-    alarm: Mutex<Option<Arc<dyn Alarm>>>,
+    /// The alarm, if a host sleeps in it.
+    hosts_alarm: OnceLock<Arc<dyn Alarm>>,
 }
 
 impl Bell {
     pub(crate) fn new() -> Self {
         Bell {
             state: AtomicUsize::new(IDLE),
-            sleeper: Mutex::new(None),
+            thread: OnceLock::new(),
+            alarm: OnceLock::new(),
             host: Mutex::new(None),
-            alarm: Mutex::new(None),
+            hosts_alarm: OnceLock::new(),
         }
     }
 
     /// Something became ready. From any thread; runs the host's callback if the loop was idle.
     pub(crate) fn ring(&self) {
-        // Ordering: Release publishes the letter to whoever clears RUNG; Acquire sees `sleeper`.
+        // Ordering: Release publishes the letter to whoever clears RUNG; Acquire sees who sleeps.
         match self.state.swap(RUNG, Ordering::AcqRel) {
-            PARKED => self.rouse(),
             IDLE => {
-                let alarm = lock(&self.alarm).clone();
-                if let Some(alarm) = alarm {
+                if let Some(alarm) = self.hosts_alarm.get() {
                     alarm.rouse();
                 }
                 let host = lock(&self.host).clone();
@@ -74,7 +74,7 @@ impl Bell {
                     let _ = catch(|| drop(call)).map_err(discard);
                 }
             }
-            _ => {}
+            state => self.rouse(state),
         }
     }
 
@@ -83,19 +83,17 @@ impl Bell {
     pub(crate) fn nudge(&self) {
         // Ordering: as in `ring`.
         let nudged = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-            matches!(state, BUSY | PARKED).then_some(RUNG)
+            matches!(state, BUSY | PARKED | ALARMED).then_some(RUNG)
         });
-        if nudged == Ok(PARKED) {
-            self.rouse();
-        }
+        self.rouse(nudged.unwrap_or(BUSY));
     }
 
-    fn rouse(&self) {
-        let sleeper = lock(&self.sleeper).clone();
-        match sleeper {
-            Some(Sleeper::Thread(thread)) => thread.unpark(),
-            Some(Sleeper::Alarm(alarm)) => alarm.rouse(),
-            None => {}
+    /// Ends the sleep that this state stands for, if any.
+    fn rouse(&self, state: usize) {
+        match state {
+            PARKED => self.thread.get().into_iter().for_each(Thread::unpark),
+            ALARMED => self.alarm.get().into_iter().for_each(|alarm| alarm.rouse()),
+            _ => {}
         }
     }
 
@@ -139,47 +137,39 @@ impl Bell {
 
     /// Sleeps until the bell rings or `limit` is over; may return early.
     pub(crate) fn park(&self, limit: Option<Duration>) {
-        let mut sleeper = lock(&self.sleeper);
-        if !matches!(*sleeper, Some(Sleeper::Thread(_))) {
-            *sleeper = Some(Sleeper::Thread(current()));
-        }
-        drop(sleeper);
-        self.sleep(|| match limit {
+        self.thread.get_or_init(current);
+        self.sleep(PARKED, || match limit {
             None => park(),
             Some(limit) => park_timeout(limit),
         });
     }
 
-    /// As [`Bell::park`], by another sleep, which `alarm` ends.
+    /// As [`Bell::park`], by another sleep, which `alarm` ends; always the same one.
     #[cfg_attr(not(feature = "net"), allow(dead_code))]
     pub(crate) fn park_in<A: Alarm + 'static>(&self, alarm: &Arc<A>, sleep: impl FnOnce()) {
-        let mut sleeper = lock(&self.sleeper);
-        if !matches!(*sleeper, Some(Sleeper::Alarm(_))) {
-            *sleeper = Some(Sleeper::Alarm(alarm.clone()));
-        }
-        drop(sleeper);
-        self.sleep(sleep);
+        self.alarm.get_or_init(|| alarm.clone());
+        self.sleep(ALARMED, sleep);
     }
 
-    fn sleep(&self, sleep: impl FnOnce()) {
-        // Ordering: Release shows `sleeper` to the one who will rouse us.
-        if self.state.compare_exchange(BUSY, PARKED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+    fn sleep(&self, state: usize, sleep: impl FnOnce()) {
+        // Ordering: Release shows who sleeps to the one who will rouse us.
+        if self.state.compare_exchange(BUSY, state, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return;
         }
         let _awake = OnDrop(|| {
             // Ordering: Relaxed; if it fails the bell has rung, and `answer` acquires.
             let _ = self
                 .state
-                .compare_exchange(PARKED, BUSY, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(state, BUSY, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         });
         sleep();
     }
 
-    /// Sets what is roused when an idle loop becomes ready.
+    /// Sets what is roused when an idle loop becomes ready; always the same.
     #[cfg_attr(not(feature = "net"), allow(dead_code))]
     pub(crate) fn set_alarm<A: Alarm + 'static>(&self, alarm: &Arc<A>) {
-        *lock(&self.alarm) = Some(alarm.clone());
+        self.hosts_alarm.get_or_init(|| alarm.clone());
     }
 
     /// Sets the host's callback and hands the old one back, to be dropped by the caller.
