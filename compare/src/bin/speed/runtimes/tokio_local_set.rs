@@ -1,0 +1,50 @@
+//! tokio: a `current_thread` runtime, all of its drivers on, and a `LocalSet`.
+
+use std::{rc::Rc, time::Duration};
+
+use ::tokio::{
+    runtime::Builder,
+    task::{JoinError, JoinHandle, LocalSet, spawn_local},
+    time,
+};
+
+use super::{Runtime, Timers};
+
+#[derive(Clone)]
+pub(crate) struct Tokio(Rc<(LocalSet, ::tokio::runtime::Runtime)>);
+
+impl Runtime for Tokio {
+    type Joined<T> = Result<T, JoinError>;
+    type Handle<T: 'static> = JoinHandle<T>;
+
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        Tokio(Rc::new((LocalSet::new(), runtime)))
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0.0.block_on(&self.0.1, future)
+    }
+
+    fn spawn<F: Future<Output: 'static> + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        spawn_local(future)
+    }
+
+    fn value<T>(joined: Result<T, JoinError>) -> T {
+        joined.expect("no task fails")
+    }
+
+    fn detach<F: Future<Output = ()> + 'static>(&self, future: F) {
+        drop(spawn_local(future));
+    }
+}
+
+impl Timers for Tokio {
+    fn sleep(&self, duration: Duration) -> impl Future<Output: 'static> + 'static {
+        time::sleep(duration)
+    }
+
+    fn timeout<F: Future + 'static>(&self, duration: Duration, future: F) -> impl Future {
+        time::timeout(duration, future)
+    }
+}
