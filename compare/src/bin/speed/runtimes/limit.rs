@@ -160,6 +160,9 @@ pub(super) fn gather(case: Case, meter: &Meter) -> Option<usize> {
 }
 
 pub(super) fn block_on(case: Case, meter: &Meter) -> Option<usize> {
+    if case.workload != Workload::BlockOn {
+        return None;
+    }
     enter(case, meter, |i| {
         let future = pin!(async move { black_box(i) });
         match black_box(future).poll(&mut Context::from_waker(Waker::noop())) {

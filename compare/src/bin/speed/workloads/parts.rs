@@ -42,7 +42,7 @@ where
     F: ?Sized,
 {
     poll_fn(|cx| {
-        assert!(future.as_mut().poll(cx).is_pending(), "it has an hour left");
+        assert!(future.as_mut().poll(cx).is_pending(), "it is not due");
         Poll::Ready(())
     })
     .await;
