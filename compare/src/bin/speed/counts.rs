@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     Result,
-    cases::{Case, GROUPS, Group, Series},
+    cases::{Case, GROUPS, Group, Series, Workload::SpawnJoin},
     machine,
     meter::Meter,
     report, table,
@@ -96,7 +96,11 @@ fn count_all(jobs: &mut [Job]) {
 fn per_op(job: &Job) -> Option<u64> {
     // A fifth of what is timed is enough, and a whole number of batches.
     let n = (job.series.case(job.size).ops / 5).next_multiple_of(job.size);
-    let [once, twice] = [n, 2 * n].map(|ops| count(job.series.name, job.size, job.name, ops));
+    let [once, twice] = [1, 2].map(|times| {
+        // Not a second burst: a larger one.
+        let size = if job.series.workload == SpawnJoin { times * job.size } else { job.size };
+        count(job.series.name, size, job.name, times * n)
+    });
     Some((twice? - once?) / n as u64)
 }
 

@@ -81,7 +81,6 @@ fn spawn_join(case: Case, meter: &Meter) -> usize {
         }
         round_robin(&mut tasks);
     };
-    batch();
     meter.start();
     for _ in 0..batches(case) {
         batch();

@@ -26,9 +26,6 @@ use crate::{
 /// Of operations, this part warms up and is not measured.
 const WARM_UP: usize = 10;
 
-/// A batch larger than this is not done twice to warm up.
-const LARGE: usize = 100_000;
-
 pub(crate) fn tasks<R: Runtime>(case: Case, meter: &Meter) -> Option<usize> {
     let rt = R::new();
     let meter = meter.clone();
@@ -117,6 +114,8 @@ async fn spawn_await<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
     case.ops
 }
 
+/// No batch to warm up: a burst comes to a runtime that has not just ended as many tasks, whose
+/// memory it might have kept.
 async fn spawn_join<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
     let batch = async || {
         let tasks: Vec<_> =
@@ -125,9 +124,6 @@ async fn spawn_join<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
             black_box(R::value(task.await));
         }
     };
-    if case.size <= LARGE {
-        batch().await;
-    }
     meter.start();
     for _ in 0..batches(case) {
         batch().await;
