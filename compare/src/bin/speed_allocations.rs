@@ -36,7 +36,8 @@ fn read() -> Reading {
 fn main() {
     for group in GROUPS {
         for series in group.series {
-            for &(size, _) in series.sizes.iter().filter(|(size, first)| *first && *size < 1_000_000)
+            for &(size, _) in
+                series.sizes.iter().filter(|(size, first)| *first && *size < 1_000_000)
             {
                 for subject in group.subjects {
                     let meter = Meter::new(read);

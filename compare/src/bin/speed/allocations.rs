@@ -6,8 +6,13 @@ use std::{collections::HashMap, process::Command};
 
 use crate::Result;
 
-/// Allocations and bytes per operation, by workload, size and subject.
-pub(crate) type Allocations = HashMap<(String, usize, String), (f64, f64)>;
+/// Workload, size and subject.
+pub(crate) type Key = (String, usize, String);
+
+/// Allocations and bytes per operation.
+pub(crate) type Figures = (f64, f64);
+
+pub(crate) type Allocations = HashMap<Key, Figures>;
 
 /// Builds and runs the other program.
 pub(crate) fn count() -> Result<Allocations> {
@@ -24,7 +29,7 @@ pub(crate) fn count() -> Result<Allocations> {
 }
 
 /// Fields are separated by tabs: names have spaces.
-fn parse(line: &str) -> Result<((String, usize, String), (f64, f64))> {
+fn parse(line: &str) -> Result<(Key, Figures)> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [workload, size, subject, count, bytes] = fields[..] else {
         return Err(format!("speed_allocations said '{line}'").into());

@@ -68,8 +68,8 @@ impl Series {
 /// 1, 10, 1k, 1M.
 pub(crate) fn short(n: usize) -> String {
     match n {
-        1_000_000.. if n % 1_000_000 == 0 => format!("{}M", n / 1_000_000),
-        1_000.. if n % 1_000 == 0 => format!("{}k", n / 1_000),
+        1_000_000.. if n.is_multiple_of(1_000_000) => format!("{}M", n / 1_000_000),
+        1_000.. if n.is_multiple_of(1_000) => format!("{}k", n / 1_000),
         _ => n.to_string(),
     }
 }
@@ -84,7 +84,13 @@ pub(crate) const GROUPS: &[Group] = &[
                 workload: Yield,
                 name: "yield",
                 title: "yield, {n} at it",
-                sizes: &[(1, true), (10, false), (1_000, true), (100_000, false), (1_000_000, false)],
+                sizes: &[
+                    (1, true),
+                    (10, false),
+                    (1_000, true),
+                    (100_000, false),
+                    (1_000_000, false),
+                ],
                 ops: 200_000,
                 counted: 1_000,
             },
@@ -108,7 +114,13 @@ pub(crate) const GROUPS: &[Group] = &[
                 workload: SpawnJoin,
                 name: "spawn_join",
                 title: "spawn {n}, join all",
-                sizes: &[(1, false), (10, false), (1_000, false), (100_000, true), (1_000_000, false)],
+                sizes: &[
+                    (1, false),
+                    (10, false),
+                    (1_000, false),
+                    (100_000, true),
+                    (1_000_000, false),
+                ],
                 ops: 50_000,
                 counted: 100_000,
             },
@@ -116,7 +128,13 @@ pub(crate) const GROUPS: &[Group] = &[
                 workload: Ring,
                 name: "ring",
                 title: "a wake, round a ring of {n}",
-                sizes: &[(2, true), (10, false), (1_000, false), (100_000, false), (1_000_000, false)],
+                sizes: &[
+                    (2, true),
+                    (10, false),
+                    (1_000, false),
+                    (100_000, false),
+                    (1_000_000, false),
+                ],
                 ops: 100_000,
                 counted: 2,
             },
@@ -140,7 +158,13 @@ pub(crate) const GROUPS: &[Group] = &[
                 workload: Timeouts,
                 name: "timeouts",
                 title: "timeout polled once and dropped, {n} live",
-                sizes: &[(1, false), (1_000, false), (10_000, true), (100_000, false), (1_000_000, true)],
+                sizes: &[
+                    (1, false),
+                    (1_000, false),
+                    (10_000, true),
+                    (100_000, false),
+                    (1_000_000, true),
+                ],
                 ops: 50_000,
                 counted: 10_000,
             },

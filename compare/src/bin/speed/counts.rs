@@ -45,11 +45,15 @@ struct Job {
 }
 
 pub(crate) fn write() -> Result<()> {
-    Command::new("valgrind").arg("--version").output().map_err(|error| format!("valgrind: {error}"))?;
+    Command::new("valgrind")
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("valgrind: {error}"))?;
     let mut words = format!(
-        "# Instructions\n\nUser-space instructions per operation, counted by callgrind; {}. \
+        "# Instructions\n\nUser-space instructions per operation, counted by callgrind; {}; {}. \
          `cargo run --release -p boucle-compare -- counts` writes this page.\n",
-        machine::line()
+        machine::line(),
+        machine::peers()
     );
     for group in GROUPS {
         let mut jobs = jobs(group);
@@ -127,6 +131,6 @@ fn lines(group: &Group, jobs: &[Job]) -> String {
         .collect();
     table::any(group, "instructions", &lines, |line, n| {
         assert_eq!(line[n].subject, n, "a line has all subjects in their order");
-        line[n].count.map(|count| (count as f64, count.to_string()))
+        line[n].count.map(|count| (Some(count), count.to_string()))
     })
 }

@@ -14,6 +14,36 @@ pub(crate) fn line() -> String {
     format!("{}, {cores} cores, Linux {kernel}, {}, {}", cpu(), compiler(), date())
 }
 
+/// The peers' versions, from the lock file; and what two of them drive.
+pub(crate) fn peers() -> String {
+    const PEERS: [&str; 10] = [
+        "tokio",
+        "async-executor",
+        "async-io",
+        "futures",
+        "monoio",
+        "compio",
+        "zruntime",
+        "futures-concurrency",
+        "pollster",
+        "futures-lite",
+    ];
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
+    let lock = std::fs::read_to_string(lock).unwrap_or_default();
+    let version = |name: &str| {
+        let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        after.split('"').next()
+    };
+    let versions = PEERS.map(|name| format!("{name} {}", version(name).unwrap_or("?")));
+    let monoio = if monoio::utils::detect_uring() { "io_uring" } else { "epoll" };
+    let compio = compio::runtime::Runtime::new().map(|runtime| match runtime.driver_type() {
+        compio::driver::DriverType::IoUring => "io_uring",
+        _ => "polling",
+    });
+    let compio = compio.unwrap_or("nothing");
+    format!("{}; monoio drives {monoio}, compio {compio}", versions.join(", "))
+}
+
 fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));

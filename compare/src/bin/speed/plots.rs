@@ -60,7 +60,7 @@ fn panel_of_bars(area: &Area<'_>, group: &Group, row: &Row) -> Result<()> {
     let heading = (FONT, 14).into_font().style(FontStyle::Bold).color(&dark);
     let title = row.series.title(row.size).replace('`', "");
     area.draw(&Text::new(title, (0, 4), heading))?;
-    let longest = (0..group.subjects.len()).filter_map(|n| row.median(n)).fold(1.0, f64::max);
+    let longest = longest_whole(row, group.subjects.len());
     let room = (area.dim_in_pixel().0 as i32 - LABELS - FIGURES) as f64;
     let text = |at: HPos| {
         (FONT, 12).into_font().color(&dark).pos(Pos::new(at, VPos::Center)).into_text_style(area)
@@ -69,15 +69,32 @@ fn panel_of_bars(area: &Area<'_>, group: &Group, row: &Row) -> Result<()> {
         let y = 32 + n as i32 * LINE;
         area.draw(&Text::new(subject.name, (LABELS - 6, y), text(HPos::Right)))?;
         let time = row.median(n);
-        let end = LABELS + time.map_or(0.0, |time| (time / longest * room).max(1.0)) as i32;
+        let share = time.map_or(0.0, |time| time / longest);
+        let end = LABELS + (share.min(1.0) * room) as i32;
         if time.is_some() {
-            let bar = [(LABELS, y - LINE / 2 + 2), (end, y + LINE / 2 - 2)];
+            let bar = [(LABELS, y - LINE / 2 + 2), (end.max(LABELS + 1), y + LINE / 2 - 2)];
             area.draw(&Rectangle::new(bar, COLOURS[n].filled()))?;
+        }
+        if share > 1.0 {
+            let cut = [(end - 14, y + LINE / 2), (end - 8, y - LINE / 2)];
+            area.draw(&PathElement::new(cut, WHITE.stroke_width(3)))?;
         }
         let words = time.map_or("-".to_owned(), figure);
         area.draw(&Text::new(words, (end + 4, y), text(HPos::Left)))?;
     }
     Ok(())
+}
+
+/// What the longest bar stands for. One that is many times longer than all others is cut short, so
+/// that these can be seen; its figure stands beside it.
+fn longest_whole(row: &Row, subjects: usize) -> f64 {
+    let mut times: Vec<f64> = (0..subjects).filter_map(|n| row.median(n)).collect();
+    times.sort_by(f64::total_cmp);
+    match times[..] {
+        [.., second, last] if last > 8.0 * second => second * 1.5,
+        [.., last] => last,
+        [] => 1.0,
+    }
 }
 
 /// A panel for each series that grows, a line for each subject; both axes are logarithmic.
@@ -102,10 +119,12 @@ pub(crate) fn growth(path: &Path, group: &Group, rows: &[Row]) -> Result<()> {
 
 fn panel_of_lines(area: &Area<'_>, group: &Group, rows: &[&Row]) -> Result<()> {
     let title = rows[0].series.title.replace("{n}", "n").replace('`', "");
-    let all = || {
-        rows.iter().flat_map(|row| (0..group.subjects.len()).filter_map(|n| row.median(n)))
-    };
-    let (low, high) = (all().fold(f64::MAX, f64::min) * 0.8, all().fold(1.0, f64::max) * 1.25);
+    let all =
+        || rows.iter().flat_map(|row| (0..group.subjects.len()).filter_map(|n| row.median(n)));
+    // Whole powers of ten, so that at least two are on the axis.
+    let power = |n: f64| 10_f64.powf(n);
+    let low = power(all().fold(f64::MAX, f64::min).log10().floor());
+    let high = power(all().fold(1.0, f64::max).log10().ceil());
     let widest = rows.iter().map(|row| row.size).max().unwrap_or(1) as f64;
     let narrowest = rows.iter().map(|row| row.size).min().unwrap_or(1) as f64;
     let mut chart = ChartBuilder::on(area)
@@ -117,7 +136,7 @@ fn panel_of_lines(area: &Area<'_>, group: &Group, rows: &[&Row]) -> Result<()> {
     chart
         .configure_mesh()
         .x_labels(7)
-        .y_labels(6)
+        .y_labels(5)
         .light_line_style(WHITE)
         .bold_line_style(RGBColor(225, 225, 225))
         .label_style((FONT, 12))
@@ -134,11 +153,7 @@ fn panel_of_lines(area: &Area<'_>, group: &Group, rows: &[&Row]) -> Result<()> {
     Ok(())
 }
 
-type Chart<'a, 'b> = ChartContext<
-    'a,
-    SVGBackend<'b>,
-    Cartesian2d<LogCoord<f64>, LogCoord<f64>>,
->;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
 
 fn line(chart: &mut Chart<'_, '_>, points: Vec<(f64, f64)>, n: usize) -> Result<()> {
     let style = COLOURS[n].stroke_width(if n == 1 { 3 } else { 2 });

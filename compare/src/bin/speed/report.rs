@@ -33,23 +33,22 @@ pub(crate) fn write() -> Result<()> {
     let allocations = allocations::count()?;
     let resident: Vec<Option<usize>> = RUNTIMES.iter().map(ask_resident).collect();
     let machine = machine::line();
-    let measured: Vec<(&'static Group, Vec<Row>)> = GROUPS
-        .iter()
-        .map(|group| (group, measure::group(group, Effort::Full, |_| true)))
-        .collect();
+    let measured: Vec<(&'static Group, Vec<Row>)> =
+        GROUPS.iter().map(|group| (group, measure::group(group, Effort::Full, |_| true))).collect();
     fs::create_dir_all(directory())?;
     let mut page = format!(
-        "# Speed\n\n{machine}. `cargo run --release -p boucle-compare` writes this page; \
+        "# Speed\n\n{machine}. {}.\n\n`cargo run --release -p boucle-compare` writes this page; \
          [compare](../../compare/README.md) says what is measured and how, and [instructions.md]\
          (instructions.md) has the counts of instructions.\n\nThe best peer is bold. A dash: it has \
-         nothing of the kind.\n"
+         nothing of the kind.\n",
+        machine::peers()
     );
     for (group, rows) in &measured {
         page += &format!("\n## {}\n\n", group.title);
         page += &table::times(group, rows, |row| row.first);
         page += &format!("\n![{}]({}.svg)\n", group.title, group.name);
         plots::bars(&directory().join(format!("{}.svg", group.name)), group, rows)?;
-        page += &format!("\nAllocations, and bytes, per operation:\n\n");
+        page += "\nAllocations, and bytes, per operation:\n\n";
         page += &counted(group, rows, &allocations);
         if rows.iter().any(|row| row.series.grows() && !row.first) {
             page += "\nAs it grows:\n\n";
@@ -85,7 +84,7 @@ fn ask_resident(subject: &crate::runtimes::Subject) -> Option<usize> {
 fn memory(resident: &[Option<usize>]) -> String {
     let line = [("an idle task with 64 bytes of future, of 1M".to_owned(), ())];
     table::any(&GROUPS[0], "resident bytes", &line, |(), n| {
-        resident[n].map(|bytes| (bytes as f64, bytes.to_string()))
+        resident[n].map(|bytes| (Some(bytes as u64), bytes.to_string()))
     })
 }
 
@@ -100,7 +99,7 @@ fn counted(group: &Group, rows: &[Row], allocations: &Allocations) -> String {
         .collect();
     table::any(group, "allocations, bytes", &lines, |row, n| {
         let (count, bytes) = allocations.get(&key(row, n))?;
-        Some((*count, format!("{count:.2}, {bytes:.0}")))
+        Some((None, format!("{count:.2}, {bytes:.0}")))
     })
 }
 

@@ -29,7 +29,9 @@ pub(crate) fn idler(i: usize) -> impl Future<Output = ()> {
     let data = [i; 7];
     let future = async move {
         POLLED.set(POLLED.get() + 1);
-        if POLLED.get() == TASKS && let Some(root) = ROOT.take() {
+        if POLLED.get() == TASKS
+            && let Some(root) = ROOT.take()
+        {
             root.wake();
         }
         pending::<()>().await;

@@ -39,12 +39,13 @@ pub(crate) fn times(group: &Group, rows: &[Row], wanted: impl Fn(&Row) -> bool) 
     table
 }
 
-/// Any figures of a group, by line and subject; the lowest peer in bold.
+/// Any figures of a group, by line and subject, as words; and what to compare them by, so that the
+/// lowest peer is bold.
 pub(crate) fn any<L>(
     group: &Group,
     what: &str,
     lines: &[(String, L)],
-    get: impl Fn(&L, usize) -> Option<(f64, String)>,
+    get: impl Fn(&L, usize) -> Option<(Option<u64>, String)>,
 ) -> String {
     let mut table = format!("| {what} |");
     for subject in group.subjects {
@@ -55,13 +56,13 @@ pub(crate) fn any<L>(
     table += "\n";
     for (title, line) in lines {
         let cells: Vec<_> = (0..group.subjects.len()).map(|n| get(line, n)).collect();
-        let lowest = cells.iter().skip(2).flatten().map(|cell| cell.0).min_by(f64::total_cmp);
+        let lowest = cells.iter().skip(2).flatten().filter_map(|cell| cell.0).min();
         table += &format!("| {title} |");
         for (n, cell) in cells.into_iter().enumerate() {
             table += &match cell {
                 None => " - |".to_owned(),
-                Some((n_, text)) if n >= 2 && Some(n_) == lowest => format!(" **{text}** |"),
-                Some((_, text)) => format!(" {text} |"),
+                Some((by @ Some(_), words)) if n >= 2 && by == lowest => format!(" **{words}** |"),
+                Some((_, words)) => format!(" {words} |"),
             };
         }
         table += "\n";

@@ -75,7 +75,7 @@ fn spawn_await(case: Case, meter: &Meter) -> usize {
 
 fn spawn_join(case: Case, meter: &Meter) -> usize {
     let batch = || {
-        let mut tasks: VecDeque<Boxed<u64>> = VecDeque::new();
+        let mut tasks: VecDeque<Boxed<u64>> = VecDeque::with_capacity(case.size);
         for i in 0..case.size {
             tasks.push_back(black_box(Box::pin(ready_64([i as u64; 7]))));
         }
@@ -143,7 +143,7 @@ fn now(case: Case, meter: &Meter) -> usize {
 /// Boxes, a queue of them each time.
 pub(super) fn gather(case: Case, meter: &Meter) -> Option<usize> {
     let batch = || {
-        let mut queue: VecDeque<Boxed<()>> = VecDeque::new();
+        let mut queue: VecDeque<Boxed<()>> = VecDeque::with_capacity(case.size);
         for _ in 0..case.size {
             queue.push_back(black_box(Box::pin(yield_now())));
         }

@@ -66,7 +66,8 @@ const fn only(name: &'static str, run: fn(Case, &Meter) -> Option<usize>) -> Sub
     Subject { name, run, idle: None }
 }
 
-/// The first is the limit, the second is us, the others are the peers; in every list.
+/// The first is the limit, the second is us, the others are the peers; in every list. A runtime has
+/// the same place in all, so that it has the same colour.
 pub(crate) const RUNTIMES: &[Subject] = &[
     Subject { name: "limit", run: limit::tasks, idle: Some(limit::idle) },
     with_timers::<boucle::Boucle>("boucle"),
@@ -94,8 +95,6 @@ pub(crate) const GATHERERS: &[Subject] = &[
 pub(crate) const BLOCKERS: &[Subject] = &[
     only("limit", limit::block_on),
     blocker::<boucle::Boucle>("boucle"),
-    only("pollster", small::pollster),
-    only("futures-lite", small::futures_lite),
     blocker::<tokio_local_set::Tokio>("tokio LocalSet"),
     blocker::<tokio_local_runtime::Tokio>("tokio LocalRuntime"),
     blocker::<smol::Smol>("smol"),
@@ -103,4 +102,6 @@ pub(crate) const BLOCKERS: &[Subject] = &[
     blocker::<monoio::Monoio>("monoio"),
     blocker::<compio::Compio>("compio"),
     blocker::<zruntime::Zruntime>("zruntime"),
+    only("pollster", small::pollster),
+    only("futures-lite", small::futures_lite),
 ];

@@ -92,8 +92,7 @@ pub(crate) fn batches(case: Case) -> usize {
 async fn yields<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
     let crowd = Crowd::new(case.size, meter);
     let passes = batches(case);
-    let members: Vec<_> =
-        (0..case.size).map(|_| rt.spawn(crowd.clone().member(passes))).collect();
+    let members: Vec<_> = (0..case.size).map(|_| rt.spawn(crowd.clone().member(passes))).collect();
     crowd.passed.wait().await;
     crowd.leave.open();
     for member in members {
@@ -118,8 +117,7 @@ async fn spawn_await<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
 /// memory it might have kept.
 async fn spawn_join<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
     let batch = async || {
-        let tasks: Vec<_> =
-            (0..case.size).map(|i| rt.spawn(ready_64([i as u64; 7]))).collect();
+        let tasks: Vec<_> = (0..case.size).map(|i| rt.spawn(ready_64([i as u64; 7]))).collect();
         for task in tasks {
             black_box(R::value(task.await));
         }
@@ -202,7 +200,8 @@ async fn timeouts<R: Timers>(rt: R, case: Case, meter: Meter) -> usize {
     rt.sleep(Duration::from_millis(2)).await;
     let some = async |ops: usize| {
         for i in 0..ops as u64 {
-            let timeout = rt.timeout(Duration::from_secs(30 + i % 60), std::future::pending::<()>());
+            let timeout =
+                rt.timeout(Duration::from_secs(30 + i % 60), std::future::pending::<()>());
             glance(std::pin::pin!(timeout)).await;
             if i % 64 == 63 {
                 yield_now().await;

@@ -37,10 +37,7 @@ pub(crate) async fn ready_64(data: [u64; 7]) -> u64 {
 }
 
 /// Polls once.
-pub(crate) async fn glance<F: Future>(mut future: Pin<&mut F>)
-where
-    F: ?Sized,
-{
+pub(crate) async fn glance<F: Future + ?Sized>(mut future: Pin<&mut F>) {
     poll_fn(|cx| {
         assert!(future.as_mut().poll(cx).is_pending(), "it is not due");
         Poll::Ready(())
