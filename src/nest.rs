@@ -215,9 +215,11 @@ impl Nest {
         let Some(block) = self.block.take() else { return };
         // SAFETY: the nest kept it until now, and lets go last.
         unsafe {
-            let parent = block.as_ref().parent.take();
-            let foreign = lock(&block.as_ref().foreign).take();
-            let flags = &block.as_ref().anchor.flags;
+            let this = block.as_ref();
+            let parent = this.parent.take();
+            // Nobody sets it in a loop.
+            let foreign = if this.home().is_none() { lock(&this.foreign).take() } else { None };
+            let flags = &this.anchor.flags;
             flags.set(flags.get() & !LIVE);
             Anchor::settle(block.cast());
             drop(parent);
