@@ -75,6 +75,8 @@ pub mod sync;
 mod task_set;
 #[allow(unsafe_code)]
 pub mod time;
+#[cfg(all(feature = "blocking", not(loom)))]
+mod unblock;
 #[allow(unsafe_code)]
 mod wait;
 
@@ -101,4 +103,6 @@ pub use time::{
     Elapsed, Interval, MissedTicks, Sleep, Timeout, interval, interval_at, now, sleep, sleep_until,
     timeout, timeout_at,
 };
+#[cfg(all(feature = "blocking", not(loom)))]
+pub use unblock::{Unblock, unblock};
 pub use wait::{Wait, WaitUntil, Waited, try_wait, wait};

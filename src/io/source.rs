@@ -391,7 +391,7 @@ fn explain(error: io::Error) -> io::Error {
         Some(Errno::PERM) => {
             let what = "the system cannot wait for this descriptor: files on a disk, directories and \
                         devices such as /dev/null never say `WouldBlock`; read them on another \
-                        thread, such as by `blocking::unblock`";
+                        thread, by `boucle::unblock`";
             return io::Error::new(io::ErrorKind::Unsupported, what);
         }
         Some(Errno::EXIST) => "this descriptor is registered with the loop already",

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs as _},
 };
 
-use crate::turn::with_core;
+use crate::unblock::unblock;
 
 /// What can be turned into socket addresses: as [`std::net::ToSocketAddrs`], without blocking.
 ///
@@ -62,7 +62,7 @@ async fn look_up(question: Question) -> io::Result<Vec<SocketAddr>> {
         Question::One(addr) => vec![addr],
         Question::Known(addrs) => addrs,
         Question::Host(host, port) => {
-            let answer = blocking::unblock(move || {
+            let answer = unblock(move || {
                 // A host without a port is one string, and std knows what is wrong with it.
                 let addrs = match port {
                     Some(port) => (&*host, port).to_socket_addrs(),
@@ -70,7 +70,6 @@ async fn look_up(question: Question) -> io::Result<Vec<SocketAddr>> {
                 };
                 addrs.map(Iterator::collect)
             });
-            let _hold = with_core(|core| core.tasks.home.hold());
             answer.await?
         }
     };

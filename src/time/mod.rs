@@ -13,11 +13,13 @@
 //! ```
 
 mod elapsed;
+mod hold;
 mod interval;
 mod sleep;
 mod timeout;
 
 pub use elapsed::Elapsed;
+pub use hold::{Hold, hold};
 pub use interval::{Interval, MissedTicks, Tick, interval, interval_at};
 pub use sleep::{Sleep, now, sleep, sleep_until};
 pub use timeout::{Timeout, timeout, timeout_at};

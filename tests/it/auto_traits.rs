@@ -21,6 +21,7 @@ fn t38_plain_data_goes_anywhere() {
     anywhere::<Interval>();
     anywhere::<Tick<'static>>();
     anywhere::<MissedTicks>();
+    anywhere::<boucle::time::Hold>();
     anywhere::<Timeout<Ready<u8>>>();
     anywhere::<Elapsed>();
     anywhere::<JoinError>();

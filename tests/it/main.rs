@@ -15,6 +15,7 @@ mod json;
 mod locks;
 #[cfg(all(unix, feature = "net"))]
 mod net;
+mod outside;
 mod panics;
 mod races;
 mod remote;

@@ -31,6 +31,7 @@ const HOUSE: &[(u8, &[&str])] = &[
             "sync",
             "task_set",
             "time",
+            "unblock",
             "wait",
         ],
     ),
