@@ -58,6 +58,25 @@ impl Bell {
         }
     }
 
+    /// Begins anew, unless it has rung; nobody else refers to it.
+    #[inline]
+    pub(crate) fn renew(&self) -> bool {
+        let is_answered = !self.has_rung();
+        if is_answered {
+            // Ordering: Relaxed; it is home's alone.
+            self.state.store(IDLE, Ordering::Relaxed);
+        }
+        is_answered
+    }
+
+    /// Whether it rings for nobody and has nobody to rouse.
+    pub(crate) fn is_new(&mut self) -> bool {
+        // The next loop of the thread has the same thread.
+        let Bell { state, thread: _, alarm, host, hosts_alarm } = self;
+        let is_idle = state.load(Ordering::Relaxed) == IDLE;
+        is_idle && lock(host).is_none() && alarm.get().is_none() && hosts_alarm.get().is_none()
+    }
+
     /// Something became ready. From any thread; runs the host's callback if the loop was idle.
     pub(crate) fn ring(&self) {
         // Ordering: Release publishes the letter to whoever clears RUNG; Acquire sees who sleeps.
@@ -117,6 +136,14 @@ impl Bell {
     pub(crate) fn answer(&self) -> bool {
         // Ordering: Relaxed for the look, which may be late; Acquire for the answer.
         self.has_rung() && self.state.swap(BUSY, Ordering::AcqRel) == RUNG
+    }
+
+    /// As [`Bell::busy`], while nobody else refers to the bell: no atomic read-modify-write.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        debug_assert!(self.state.load(Ordering::Relaxed) == IDLE);
+        // Ordering: Relaxed; whoever refers to it later was told by this thread.
+        self.state.store(BUSY, Ordering::Relaxed);
     }
 
     /// Somebody drives the loop from now on.

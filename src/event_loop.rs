@@ -1,9 +1,9 @@
 //! The loop itself, and the ways to drive it.
 
 use std::{
-    cell::Cell,
     fmt,
     marker::PhantomData,
+    mem::ManuallyDrop,
     panic::Location,
     ptr::NonNull,
     sync::Arc,
@@ -13,10 +13,10 @@ use std::{
 use crate::{
     clock::Clock,
     diagnosis::{DEFAULT, Settings, Snapshot, Stalled, TaskInfo},
-    facade::local,
-    guard::{OnDrop, catch, discard},
-    home::{Entered, STRIDE, here},
-    task::{JoinError, JoinHandle, OnUnobserved, Unobserved, with_here},
+    drive::{Driven, Root},
+    guard::{catch, discard},
+    home::STRIDE,
+    task::{JoinError, JoinHandle, OnUnobserved, Unobserved},
     turn::{Core, Waited, Watcher},
 };
 
@@ -67,8 +67,30 @@ pub struct Loop {
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let l = Loop::new();
-    let result = l.drive_main("boucle::block_on", future);
-    l.core().drop_tasks();
+    let driven = Driven::begin(l.core(), "boucle::block_on", true);
+    let (tasks, at_once) = (&l.core().tasks, l.core().begin());
+    // SAFETY: as in `drive_main`.
+    let result = match unsafe { JoinHandle::start(tasks, future, Location::caller(), at_once) } {
+        Ok(output) => {
+            driven.end();
+            let home = &tasks.home;
+            if home.is_empty() && !home.is_touched() {
+                // No task is left, and nobody has anything to tell.
+                let l = ManuallyDrop::new(l);
+                // SAFETY: the loop's own reference is given back, once.
+                unsafe { Core::close(l.core) };
+                return output;
+            }
+            l.core().drop_tasks();
+            Ok(Ok(output))
+        }
+        Err(handle) => {
+            let result = l.finish_main(Root(handle));
+            driven.end();
+            l.core().drop_tasks();
+            result
+        }
+    };
     l.conclude(result)
 }
 
@@ -79,7 +101,17 @@ impl Loop {
     /// let l = boucle::Loop::new();
     /// assert_eq!(l.block_on(async { 42 }), 42);
     /// ```
+    #[inline]
     pub fn new() -> Loop {
+        match Core::reuse() {
+            Some(core) => Loop { core, thread: PhantomData },
+            None => Loop::anew(),
+        }
+    }
+
+    /// A loop on the real clock, in memory of its own.
+    #[cold]
+    fn anew() -> Loop {
         Loop::make(Clock::real(), None, Settings::watcher(&DEFAULT))
     }
 
@@ -382,7 +414,9 @@ impl Loop {
     /// assert_eq!(*task.result().unwrap().unwrap(), "soda");
     /// ```
     pub fn on_wake(&self, f: impl Fn() + Send + Sync + 'static) {
-        drop(self.core().tasks.home.bell.set_host(Some(Arc::new(f))));
+        let home = &self.core().tasks.home;
+        home.touch();
+        drop(home.bell.set_host(Some(Arc::new(f))));
     }
 
     /// The tasks that have not ended, in the order in which they were spawned. O(n log n).
@@ -437,16 +471,7 @@ impl Loop {
     /// Enters the loop in order to poll its tasks.
     #[track_caller]
     fn drive(&self, call: &'static str) -> Driven<'_> {
-        let core = self.core();
-        if DRIVING.with(Cell::get) || !here().is_null() || core.tasks.is_dooming() {
-            refuse(call, core);
-        }
-        DRIVING.with(|driving| driving.set(true));
-        core.tasks.home.bell.busy();
-        core.tasks.home.blocks.open();
-        // SAFETY: `self` keeps the loop; the guard is dropped before the driving call returns.
-        let entered = unsafe { Entered::new(self.core.cast()) };
-        Driven { core, _entered: entered }
+        Driven::begin(self.core(), call, false)
     }
 
     /// Runs a future as the task `main`.
@@ -456,27 +481,39 @@ impl Loop {
         call: &'static str,
         future: F,
     ) -> Result<Result<F::Output, JoinError>, Stalled> {
-        let core = self.core();
         let driven = self.drive(call);
-        // SAFETY: `Root` sees to it that the future and its output are gone when this returns.
-        let handle = unsafe { JoinHandle::spawn(&core.tasks, future, Location::caller(), true) };
-        let mut root = Root(handle);
+        let (tasks, at_once) = (&self.core().tasks, self.core().begin());
+        // SAFETY: `driven` has entered the loop, which `self` keeps. Either the future and its output
+        // are gone when this returns, or `Root` sees to it.
+        let result = match unsafe { JoinHandle::start(tasks, future, Location::caller(), at_once) }
+        {
+            Ok(output) => Ok(Ok(output)),
+            Err(handle) => self.finish_main(Root(handle)),
+        };
+        drop(driven);
+        result
+    }
+
+    /// Runs the loop, which is entered, until the task `main` has ended.
+    fn finish_main<T>(&self, root: Root<T>) -> Result<Result<T, JoinError>, Stalled> {
+        let core = self.core();
+        let main = root.0.header();
+        // SAFETY: the caller has entered the loop, which `self` keeps.
+        let mut ended = root.0.is_finished() || unsafe { core.run_on(Some(main)) };
         let stalled = loop {
-            // SAFETY: `driven` has entered the loop, which `self` keeps.
-            if unsafe { core.run_ready(Some(root.0.header())) } {
+            if ended {
                 break self.verdict();
             }
             if core.wait() == Waited::Stuck {
                 break Some(self.stalled());
             }
+            // SAFETY: as above.
+            ended = unsafe { core.run_ready(Some(main)) };
         };
-        let result = match stalled {
+        match stalled {
             Some(stalled) => Err(stalled),
-            None => Ok(root.0.take()),
-        };
-        drop(root);
-        drop(driven);
-        result
+            None => Ok(root.into_result()),
+        }
     }
 
     /// What a driving call returns, or panics with.
@@ -503,7 +540,12 @@ impl Loop {
     }
 
     /// The panics to be resumed now: none while the thread unwinds.
+    #[inline]
     fn unobserved(&self) -> Option<Unobserved> {
+        // Most loops have nothing to tell.
+        if !self.core().tasks.home.is_touched() {
+            return None;
+        }
         if std::thread::panicking() { None } else { self.core().tasks.take_unobserved() }
     }
 
@@ -521,6 +563,7 @@ impl Default for Loop {
 }
 
 impl Drop for Loop {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: the loop's own reference is given back once; a loop is `!Send`.
         unsafe { Core::close(self.core) };
@@ -534,67 +577,4 @@ impl fmt::Debug for Loop {
             .field("virtual_time", &self.core().is_simulated())
             .finish_non_exhaustive()
     }
-}
-
-local! {
-    /// Whether a loop is being driven on this thread. Not told by which loop is the current one:
-    /// that is none for the rest of a destructor that has dropped its own loop.
-    static DRIVING: Cell<bool> = Cell::new(false);
-}
-
-/// A loop is being driven.
-struct Driven<'l> {
-    core: &'l Core,
-    _entered: Entered,
-}
-
-impl Drop for Driven<'_> {
-    fn drop(&mut self) {
-        let _end = OnDrop(|| DRIVING.with(|driving| driving.set(false)));
-        self.core.rest();
-        self.core.tasks.home.blocks.close();
-    }
-}
-
-/// The handle of a future that may borrow.
-struct Root<T>(JoinHandle<T>);
-
-impl<T> Drop for Root<T> {
-    fn drop(&mut self) {
-        if !self.0.is_finished() {
-            self.0.cancel();
-            if !self.0.is_finished() {
-                // Only a fault of ours could get here; going on would leave a future behind whose
-                // borrows end now.
-                std::process::abort();
-            }
-        }
-    }
-}
-
-/// Says why a loop cannot be driven here.
-#[cold]
-#[track_caller]
-fn refuse(call: &str, core: &Core) -> ! {
-    let inside = with_here(|tasks| {
-        let which = if std::ptr::eq(tasks, &core.tasks) { "the same" } else { "another" };
-        match tasks.running() {
-            Some(task) => format!(
-                "task '{}' ({}, spawned at {}) of {which} loop",
-                tasks.running_name().unwrap_or_default(),
-                task.id,
-                task.place
-            ),
-            None => format!("{which} loop, between two tasks"),
-        }
-    });
-    let inside = inside.unwrap_or_else(|| "a destructor that the loop runs".into());
-    let instead = match call {
-        "Loop::advance" => "`sleep` instead, or call it between runs",
-        "Loop::run" | "Loop::run_until_stalled" | "Loop::step" => {
-            "call it between runs; the loop that runs now polls its own tasks by itself"
-        }
-        _ => "`.await` the future or `spawn` it instead",
-    };
-    panic!("`{call}` called inside {inside}: a thread drives one loop at a time; {instead}")
 }

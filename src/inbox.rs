@@ -39,6 +39,12 @@ impl<T> Inbox<T> {
         std::mem::swap(&mut lock(&self.letters).waiting, with);
     }
 
+    /// Whether it has not had a letter yet, for all that can be told, and nobody may write.
+    pub(crate) fn is_new(&self) -> bool {
+        let Letters { waiting, writers, awaited, closed } = &*lock(&self.letters);
+        waiting.capacity() == 0 && *writers == 0 && *awaited == 0 && !*closed
+    }
+
     /// One more writer.
     pub(crate) fn join(&self) {
         lock(&self.letters).writers += 1;

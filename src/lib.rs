@@ -11,6 +11,7 @@ mod facade;
 mod guard;
 mod heap;
 mod inbox;
+mod map;
 mod roster;
 mod slab;
 mod word;
@@ -46,6 +47,8 @@ mod turn;
 // Which loop runs here; why it hangs.
 mod current;
 mod diagnosis;
+#[allow(unsafe_code)]
+mod drive;
 
 // The doors.
 mod builder;

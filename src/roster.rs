@@ -59,6 +59,24 @@ impl<T> Roster<T> {
         }
     }
 
+    /// Begins anew, now that nobody is there, if so many entries have been enough. One vacancy is as
+    /// good as none.
+    #[inline]
+    pub(crate) fn renew(&mut self, most: usize) -> bool {
+        debug_assert!(self.len == 0);
+        let is_small = self.entries.capacity() <= most;
+        if is_small && self.entries.len() > 1 {
+            self.entries.clear();
+            self.vacant = NONE;
+        }
+        is_small
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// How many indices have ever been given out: the bound for [`Roster::get`].
     pub(crate) fn span(&self) -> u32 {
         self.entries.len() as u32

@@ -18,6 +18,11 @@ impl<T> Slab<T> {
         self.entries.len() - self.vacant.len()
     }
 
+    /// Whether it has nothing, memory included.
+    pub(crate) fn is_new(&self) -> bool {
+        self.entries.capacity() == 0 && self.vacant.capacity() == 0
+    }
+
     #[inline]
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.vacant.pop() {

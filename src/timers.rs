@@ -93,6 +93,12 @@ impl Timers {
         self.slots.len()
     }
 
+    /// Whether it has had no timer yet, for all that can be told.
+    pub(crate) fn is_new(&self) -> bool {
+        let Timers { slots, heap, staged, dead, base } = self;
+        slots.is_new() && heap.len() == 0 && staged.capacity() == 0 && *dead == 0 && *base == 0
+    }
+
     /// Arms a timer; `born` numbers timers in the order of their creation. O(1) until the loop
     /// looks, then O(log n).
     // Always: the second caller, a reset, would cost each new timer a call (21 instructions).

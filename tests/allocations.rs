@@ -275,3 +275,30 @@ fn a_loop_that_nobody_runs_keeps_little() {
     drop(l);
     assert!(LIVE.get() <= before, "{} blocks", LIVE.get() - before);
 }
+
+#[test]
+fn the_next_loop_of_a_thread_asks_for_no_memory() {
+    let task = anew(1);
+    let once = || assert_eq!(boucle::block_on(async { 1 }), 1);
+    // A loop and its task; the list of tasks and of destructors to run when the thread ends.
+    assert!(allocations(once) <= 4);
+    assert_eq!(allocations(once), task);
+    assert_eq!(allocations(|| drop(Loop::new())), 0);
+    // Two at a time: one of them is kept.
+    assert_eq!(allocations(|| drop([Loop::new(), Loop::new()])), 1);
+    assert_eq!(allocations(|| drop(Loop::new())), 0);
+    // One that somebody still refers to goes its own way.
+    let late =
+        boucle::block_on(std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())));
+    assert_eq!(allocations(|| drop(Loop::new())), 1);
+    late.wake();
+    // So does one that has needed more than a little.
+    let live = LIVE.get();
+    boucle::block_on(async {
+        let tasks: Vec<_> = (0..100).map(|_| spawn(async {})).collect();
+        for task in tasks {
+            task.await.expect("it does nothing");
+        }
+    });
+    assert!(LIVE.get() <= live);
+}

@@ -2,10 +2,10 @@
 
 use super::{
     info::{Resource, TaskInfo, WaitsFor},
-    map::Map,
     snapshot::Snapshot,
 };
 use crate::{
+    map::Map,
     queue::ResourceKind,
     task::{Id, Status},
 };

@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor},
-    map::{Map, Set},
     report::Span,
     snapshot::Snapshot,
 };
 use crate::{
+    map::{Map, Set},
     queue::ResourceKind,
     task::{Id, Status},
 };

@@ -8,7 +8,6 @@
 //! | `report` | how it reads |
 //! | `dot` | how it is drawn |
 //! | `data` | how it is written as data, with the feature `serde` |
-//! | `map` | where to find what, by number |
 //! | `stalled` | the error of a loop that cannot go on |
 //! | `diagnostic` | what a loop may find while it runs, and what to do then |
 //! | `watch` | when it looks, and what it finds |
@@ -29,7 +28,6 @@ mod dot;
 mod forever;
 mod info;
 mod leftovers;
-mod map;
 mod polls;
 mod report;
 mod snapshot;

@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,10 @@ use super::{
     diagnostic::{Diagnostic, Reaction, Spinner},
     info::TaskRef,
 };
-use crate::task::{Id, Polled};
+use crate::{
+    map::Map,
+    task::{Id, Polled},
+};
 
 /// How many polls are looked at before a stretch is judged, at most.
 const WINDOW: u64 = 4096;
@@ -33,7 +35,7 @@ pub(crate) struct Polls {
     /// This stretch was told.
     is_told: Cell<bool>,
     /// Who was polled in the last part of the stretch, and in how many polls it woke itself.
-    window: RefCell<HashMap<Id, (Spinner, u64)>>,
+    window: RefCell<Map<Id, (Spinner, u64)>>,
     found: RefCell<Vec<(Reaction, Diagnostic)>>,
     has_found: Cell<bool>,
 }

@@ -8,14 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor},
-    map::Map,
-};
+use super::info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor};
 use crate::{
     clock::instant,
     current::current,
     home::Who,
+    map::Map,
     queue::{self, Line, ResourceKind},
     task::{Id, Seen, Status, Waits},
     turn::Core,

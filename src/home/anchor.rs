@@ -162,6 +162,25 @@ impl Anchor {
         unsafe { ((*(*anchor.as_ptr()).vtable).forsaken)(anchor) };
     }
 
+    /// Whether no hold and no waker keeps the anchor, nor does a letter. Home only.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.is_counted() && self.word.is_untouched()
+    }
+
+    /// Strikes an anchor off the roster of `home`, which is its own. The caller frees it.
+    ///
+    /// # Safety
+    /// Home only; [`Anchor::is_alone`], and no flag keeps it.
+    #[inline]
+    pub(crate) unsafe fn strike(anchor: NonNull<Anchor>, home: &Home) {
+        // SAFETY: it is alive.
+        let slot = unsafe { anchor.as_ref() }.slot;
+        if home.with_roster(|roster| roster.remove(slot)) {
+            home.with_roster(Roster::rest);
+        }
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         self.held.get() != 0
     }

@@ -119,6 +119,13 @@ impl Blocks {
         unsafe { dealloc(block, layout) };
     }
 
+    /// Begins anew, with the blocks that it has, if these are at most so many.
+    #[inline]
+    pub(crate) fn renew(&self, most: usize) -> bool {
+        self.most.set(MOST);
+        self.len.get() <= most
+    }
+
     /// The loop runs: from now on every block is kept.
     pub(crate) fn open(&self) {
         self.most.set(usize::MAX);

@@ -30,11 +30,13 @@
 mod anchor;
 mod blocks;
 mod budget;
+mod spare;
 mod who;
 
 pub(crate) use anchor::{AWAKE, Anchor, AnchorVTable, KEEP, LIVE, STARTED};
 pub(crate) use blocks::Blocks;
 pub(crate) use budget::Budget;
+pub(crate) use spare::{keep_spare, take_spare};
 pub(crate) use who::{Who, looked};
 
 use std::{
@@ -83,6 +85,8 @@ pub(crate) struct Home {
     /// How many operations on sources the current poll has done.
     #[cfg(all(unix, feature = "net", not(loom)))]
     operations: Cell<u32>,
+    /// See [`Home::touch`].
+    is_touched: Cell<bool>,
 }
 
 /// What other threads write to a loop.
@@ -111,6 +115,16 @@ local! {
 local! {
     /// The number of the next home.
     static NUMBERS: Cell<u64> = Cell::new(0);
+}
+
+/// The number of a home that begins now.
+#[inline(always)]
+fn next_number() -> u64 {
+    NUMBERS.with(|numbers| {
+        let number = numbers.get();
+        numbers.set(number + 1);
+        number
+    })
 }
 
 /// The loop that is entered on this thread, or null.
@@ -144,6 +158,29 @@ impl Entered {
             HERE.with(|here| here.set(home.as_ptr()));
         }
         Entered { previous, polled: set_polled(ptr::null()), held }
+    }
+}
+
+/// As [`Entered`], where no loop is the current one, of a loop that is there for longer.
+pub(crate) struct EnteredFirst {
+    polled: *const Target,
+}
+
+impl EnteredFirst {
+    /// # Safety
+    /// As for [`Entered::new`]. Nothing is entered, and the home outlives the guard.
+    #[inline]
+    pub(crate) unsafe fn new(home: NonNull<Home>) -> EnteredFirst {
+        HERE.with(|here| here.set(home.as_ptr()));
+        EnteredFirst { polled: set_polled(ptr::null()) }
+    }
+}
+
+impl Drop for EnteredFirst {
+    #[inline]
+    fn drop(&mut self) {
+        HERE.with(|here| here.set(ptr::null()));
+        set_polled(self.polled);
     }
 }
 
@@ -303,11 +340,7 @@ impl Home {
             read: Cell::new(Vec::new()),
             roster: UnsafeCell::new(Roster::new()),
             blocks: Blocks::new(),
-            number: NUMBERS.with(|numbers| {
-                let number = numbers.get();
-                numbers.set(number + 1);
-                number
-            }),
+            number: next_number(),
             gone: Cell::new(false),
             expecting: Cell::new(false),
             serving: Cell::new(0),
@@ -316,6 +349,7 @@ impl Home {
             budget: Cell::new(0),
             #[cfg(all(unix, feature = "net", not(loom)))]
             operations: Cell::new(0),
+            is_touched: Cell::new(false),
         }
     }
 
@@ -354,6 +388,7 @@ impl Home {
 
     /// Stops a virtual clock, for an answer that is awaited here.
     pub(crate) fn hold(&self) -> Hold {
+        self.touch();
         self.expecting.set(true);
         self.inbox.expect();
         // SAFETY: a home is alive while anybody refers to it.
@@ -362,6 +397,7 @@ impl Home {
 
     /// Counts the calls from elsewhere that run here.
     pub(crate) fn serve(&self, more: i32) {
+        self.touch();
         self.serving.set(self.serving.get() + more);
     }
 
@@ -378,12 +414,14 @@ impl Home {
     /// A reference, for another thread, that does not count as a writer.
     #[cfg(all(unix, any(feature = "net", feature = "signal"), not(loom)))]
     pub(crate) fn reference(&self) -> HomeRef {
+        self.touch();
         // SAFETY: a home is alive while anybody refers to it.
         unsafe { HomeRef::new(self.this()) }
     }
 
     /// Makes somebody who may write to this loop.
     pub(crate) fn writer(&self) -> Writer {
+        self.touch();
         self.inbox.join();
         // SAFETY: a home is alive while anybody refers to it.
         Writer(unsafe { HomeRef::new(self.this()) })
@@ -447,6 +485,12 @@ impl Home {
     #[inline]
     pub(crate) unsafe fn enroll(&self, anchor: NonNull<Anchor>) -> u32 {
         self.with_roster(|roster| roster.insert(anchor))
+    }
+
+    /// Whether it has no anchors.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.with_roster(|roster| roster.is_empty())
     }
 
     pub(crate) fn span(&self) -> u32 {

@@ -11,6 +11,10 @@ impl Reactor {
         Reactor
     }
 
+    pub(crate) fn is_new(&self) -> bool {
+        true
+    }
+
     pub(crate) fn is_awaited(&self) -> bool {
         false
     }

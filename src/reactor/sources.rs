@@ -93,6 +93,13 @@ impl Reactor {
         Reactor { sources: OnceCell::new(), waiting: Cell::new(0), is_exposed: Cell::new(false) }
     }
 
+    /// Whether it has had no source yet.
+    pub(crate) fn is_new(&self) -> bool {
+        let Reactor { sources, waiting, is_exposed, is_closed, spent } = self;
+        let is_used = is_exposed.get() || is_closed.get() || spent.get() != NONE_SPENT;
+        sources.get().is_none() && waiting.get() == 0 && !is_used
+    }
+
     fn sources(&self) -> io::Result<&Sources> {
         if let Some(sources) = self.sources.get() {
             return Ok(sources);

@@ -18,7 +18,7 @@ use super::{
     error::JoinError,
     header::{Header, TaskVTable},
     name, run,
-    state::{CANCEL, FINISHED, HANDLE, LIVE, MAIN, NAMED, OUTPUT, QUEUED},
+    state::{BUSY, CANCEL, FINISHED, HANDLE, LIVE, MAIN, NAMED, OUTPUT, QUEUED, STARTED},
     tasks::Tasks,
     waker,
 };
@@ -112,6 +112,28 @@ pub(super) unsafe fn spawn<F: Future>(
 ) -> NonNull<Header> {
     // SAFETY: the caller says so; `[queued]`: the flag keeps the memory.
     unsafe {
+        let (header, content) = make::<F>(tasks, place, main, queued);
+        content.write(future);
+        if queued {
+            tasks.ready.push(header.as_ptr());
+        }
+        header
+    }
+}
+
+/// All of [`spawn`] but the future, which the caller writes next, and the queue.
+///
+/// # Safety
+/// As for [`spawn`].
+#[inline(always)]
+unsafe fn make<F: Future>(
+    tasks: &Tasks,
+    place: &'static Location<'static>,
+    main: bool,
+    queued: bool,
+) -> (NonNull<Header>, *mut F) {
+    // SAFETY: the caller says so.
+    unsafe {
         let cell = allocate::<F, ()>(Some(&tasks.home));
         let slot = tasks.home.enroll(cell.cast());
         tasks.live.set(tasks.live.get() + 1);
@@ -120,11 +142,51 @@ pub(super) unsafe fn spawn<F: Future>(
         let parent = tasks.running().map(|task| task.id);
         let anchor = Anchor::new(anchor_vtable(vtable), tasks.home.this(), slot, flags);
         let header = Header::new(anchor, tasks.next_id(), place, parent);
-        fill(cell, header, ()).write(future);
-        if queued {
-            tasks.ready.push(cell.as_ptr().cast());
+        (cell.cast(), fill(cell, header, ()))
+    }
+}
+
+/// Makes the task `main`. `at_once` polls it too, which is what its turn would be: if it has ended
+/// then, and nobody refers to it, it goes and its output is returned. Else the task is, whose handle
+/// the caller must make.
+///
+/// # Safety
+/// As for [`spawn`]; if `at_once`, the loop is entered, the caller keeps it, and nothing is ready.
+#[inline]
+pub(super) unsafe fn start<F: Future>(
+    tasks: &Tasks,
+    future: F,
+    place: &'static Location<'static>,
+    at_once: bool,
+) -> Result<F::Output, NonNull<Header>> {
+    const STACK: u32 = HANDLE | BUSY | STARTED | MAIN;
+    debug_assert!(!tasks.is_closing());
+    // SAFETY: the caller says so; then `BUSY` keeps the task, then `HANDLE`.
+    unsafe {
+        if !at_once {
+            return Err(spawn(tasks, future, place, true, true));
         }
-        cell.cast()
+        let (header, place) = make::<F>(tasks, place, true, false);
+        place.write(future);
+        let task = header.as_ref();
+        task.anchor.flags.set(LIVE | STACK);
+        tasks.step_on(header);
+        if !poll::<F, ()>(header) {
+            tasks.step_off(header);
+            return Err(header);
+        }
+        tasks.step_back();
+        if task.flags() != STACK | OUTPUT | FINISHED || !task.anchor.is_alone() {
+            end::conclude(header);
+            return Err(header);
+        }
+        tasks.live.set(tasks.live.get() - 1);
+        task.anchor.flags.set(0);
+        // The output is read once, since the flags have gone.
+        let output = (&raw const (*content::<F, ()>(header)).output).read();
+        Anchor::strike(header.cast(), &tasks.home);
+        vacate::<F, ()>(header, Some(&tasks.home));
+        Ok(ManuallyDrop::into_inner(output))
     }
 }
 
@@ -189,6 +251,8 @@ unsafe fn content<F: Future, X>(header: NonNull<Header>) -> *mut Content<F> {
 
 /// # Safety
 /// Home only; the task is `LIVE` and `BUSY`, and not being polled.
+// Never: what polls the future is to be inlined here, and not to be there twice.
+#[inline(never)]
 unsafe fn poll<F: Future, X: Extra>(header: NonNull<Header>) -> bool {
     let raw = RawWaker::new(header.as_ptr().cast_const().cast(), X::TARGET.waker);
     // SAFETY: the waker is lent to the future, not counted: `BUSY` keeps the memory that long,

@@ -162,6 +162,7 @@ pub(super) unsafe fn doom(header: NonNull<Header>) {
         let entered = Entered::new(home);
         let tasks = home.cast::<Tasks>().as_ref();
         Anchor::hold(header.cast());
+        tasks.home.touch();
         tasks.doomed.borrow_mut().push_back(header);
         if !tasks.dooming.get() {
             tasks.drop_doomed();

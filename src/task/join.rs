@@ -91,6 +91,24 @@ impl<T> JoinHandle<T> {
         unsafe { JoinHandle::first(tasks, header) }
     }
 
+    /// Spawns `main`, and polls it if that may be done `at_once`: its output, if it has ended then and
+    /// nobody refers to it, or else its handle.
+    ///
+    /// # Safety
+    /// As for [`cell::spawn`]; if `at_once`, the loop is entered, the caller keeps it, and nothing is
+    /// ready.
+    #[inline]
+    pub(crate) unsafe fn start<F: Future<Output = T>>(
+        tasks: &Tasks,
+        future: F,
+        place: &'static Location<'static>,
+        at_once: bool,
+    ) -> Result<T, JoinHandle<T>> {
+        // SAFETY: the caller says so.
+        let started = unsafe { cell::start(tasks, future, place, at_once) };
+        started.map_err(|header| JoinHandle { header, output: PhantomData })
+    }
+
     /// As [`JoinHandle::spawn`], but the task does not start before it is woken.
     ///
     /// # Safety

@@ -136,6 +136,36 @@ impl Tasks {
         }
     }
 
+    /// The first poll of a task begins.
+    ///
+    /// # Safety
+    /// The task is `BUSY`, and the loop entered.
+    #[inline(always)]
+    pub(super) unsafe fn step_on(&self, header: NonNull<Header>) {
+        // SAFETY: `BUSY` keeps the task.
+        unsafe { header.as_ref() }.stamp(self.home.looked.get());
+        self.running.set(header.as_ptr());
+        set_polled(header.as_ptr().cast());
+    }
+
+    /// That poll is over, and the task stays pending.
+    ///
+    /// # Safety
+    /// The task is what runs; the caller has its handle.
+    pub(super) unsafe fn step_off(&self, header: NonNull<Header>) {
+        self.step_back();
+        let countdown = &self.home.countdown;
+        countdown.set(countdown.get() - 1);
+        // SAFETY: the caller's handle keeps the task; it is `LIVE` and `BUSY`.
+        unsafe {
+            if header.as_ref().is(CANCEL) {
+                cancel_now(header);
+            } else {
+                rest(header);
+            }
+        }
+    }
+
     /// Nothing runs and nothing is polled until the next [`Tasks::run_one`].
     #[inline]
     pub(crate) fn step_back(&self) {

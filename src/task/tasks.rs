@@ -4,7 +4,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     num::NonZeroU64,
     ptr::{self, NonNull},
     rc::Rc,
@@ -21,6 +21,7 @@ use crate::{
     call_site::CallSite,
     guard::{catch, discard},
     home::{Home, Who, here},
+    map::Map,
     ready::Ready,
 };
 
@@ -43,9 +44,9 @@ pub(crate) struct Tasks {
     /// Cells whose content is to be dropped, each held once, and whether somebody is at it.
     pub(super) doomed: RefCell<VecDeque<NonNull<Header>>>,
     pub(super) dooming: Cell<bool>,
-    names: RefCell<HashMap<Id, Cow<'static, str>>>,
+    names: RefCell<Map<Id, Cow<'static, str>>>,
     /// Why tasks are to be cancelled, until they are.
-    reasons: RefCell<HashMap<Id, Cow<'static, str>>>,
+    reasons: RefCell<Map<Id, Cow<'static, str>>>,
     unobserved: RefCell<Option<Unobserved>>,
     on_unobserved: RefCell<Option<OnUnobserved>>,
     /// Tasks that may be in a circle, or may never be woken any more: to be looked at.
@@ -140,13 +141,53 @@ impl Tasks {
             closing: Cell::new(false),
             doomed: RefCell::new(VecDeque::new()),
             dooming: Cell::new(false),
-            names: RefCell::new(HashMap::new()),
-            reasons: RefCell::new(HashMap::new()),
+            names: RefCell::new(Map::default()),
+            reasons: RefCell::new(Map::default()),
             unobserved: RefCell::new(None),
             on_unobserved: RefCell::new(on_unobserved),
             suspects: RefCell::new(Vec::new()),
             witness: Cell::new(0),
         }
+    }
+
+    /// As [`Home::renew`].
+    #[inline(always)]
+    pub(crate) fn renew(&mut self) -> bool {
+        if !self.home.renew() {
+            return false;
+        }
+        self.ids.set(1);
+        self.closing.set(false);
+        true
+    }
+
+    /// As [`Home::is_new`].
+    pub(crate) fn is_new(&mut self) -> bool {
+        // All fields are named, so that none is forgotten.
+        let Tasks {
+            home,
+            ready,
+            live,
+            running,
+            ids,
+            closing,
+            doomed,
+            dooming,
+            names,
+            reasons,
+            unobserved,
+            on_unobserved,
+            suspects,
+            witness,
+        } = self;
+        let is_driven = !ready.is_empty() || !running.get().is_null();
+        let is_closed = closing.get() || dooming.get();
+        let has_names = names.get_mut().capacity() + reasons.get_mut().capacity() != 0;
+        let has_lists = suspects.get_mut().capacity() + doomed.get_mut().capacity() != 0;
+        let has_panics = unobserved.get_mut().is_some() || on_unobserved.get_mut().is_some();
+        !(is_driven || is_closed || has_names || has_lists || has_panics)
+            && (live.get(), ids.get(), witness.get()) == (0, 1, 0)
+            && home.is_new()
     }
 
     /// The tasks of the loop that a header belongs to.
@@ -190,6 +231,7 @@ impl Tasks {
     pub(super) fn suspect(&self, task: &Header) {
         if !task.is(SUSPECT) {
             task.set(SUSPECT);
+            self.home.touch();
             self.suspects.borrow_mut().push(task.who(&self.home));
         }
     }
@@ -207,11 +249,13 @@ impl Tasks {
     }
 
     pub(super) fn set_name(&self, header: &Header, name: Cow<'static, str>) {
+        self.home.touch();
         header.set(NAMED);
         self.names.borrow_mut().insert(header.id, name);
     }
 
     pub(super) fn set_reason(&self, header: &Header, reason: Cow<'static, str>) {
+        self.home.touch();
         header.set(REASON);
         self.reasons.borrow_mut().insert(header.id, reason);
     }
@@ -236,6 +280,7 @@ impl Tasks {
         if self.home.is_gone() {
             return lament(error);
         }
+        self.home.touch();
         let callback = self.on_unobserved.borrow().clone();
         if let Some(callback) = callback {
             // The callback may drop the loop, and then goes here.

@@ -5,6 +5,7 @@
 //! When a look finds nothing either, the loop waits: it parks until the next deadline or the
 //! bell, or, if its clock is simulated, moves the clock.
 
+mod close;
 mod watch;
 
 pub(crate) use self::watch::{Verdict, Watch, WatchPolls, Watcher};
@@ -21,8 +22,7 @@ use crate::home::HomeRef;
 use crate::{
     call_site::CallSite,
     clock::{self, Clock},
-    guard::{catch, discard},
-    home::{Entered, Home, STRIDE, here},
+    home::{Home, STRIDE, here},
     reactor::Reactor,
     task::{ENDED, Header, Id, OnUnobserved, Tasks},
     timers::{Key, Timers},
@@ -94,6 +94,7 @@ impl Core {
         on_unobserved: Option<OnUnobserved>,
         watch: Watcher,
     ) -> NonNull<Core> {
+        let is_usual = !clock.is_simulated() && on_unobserved.is_none() && watch.own().is_none();
         let is_watched = watch.own().is_some_and(|watch| watch.polls().is_some());
         let core = Box::new(Core {
             tasks: Tasks::new(Home::new(free), on_unobserved),
@@ -115,6 +116,10 @@ impl Core {
         let core = NonNull::from(Box::leak(core));
         // SAFETY: it stays where it is, and the pointer covers all of it.
         unsafe { Home::settle_in(core.cast()) };
+        if !is_usual {
+            // SAFETY: it is new.
+            unsafe { core.as_ref() }.tasks.home.touch();
+        }
         core
     }
 
@@ -136,6 +141,7 @@ impl Core {
         if self.tasks.is_closing() {
             return None;
         }
+        self.tasks.home.touch();
         Some(self.timers.borrow_mut().arm(at, born, site, wakee))
     }
 
@@ -213,6 +219,7 @@ impl Core {
         }
 
         if self.tasks.home.bell.answer() {
+            self.tasks.home.touch();
             self.worried.set(false);
             self.news.set(true);
             self.tasks.home.read_letters(|slot, reset| self.hear(Key(slot), reset));
@@ -243,19 +250,38 @@ impl Core {
         }
     }
 
+    /// The task `main` is about to be made, and nothing polled since the loop was entered: whether the
+    /// first poll may as well be done at once, since nothing else is ready and nobody looks on.
+    #[inline]
+    pub(crate) fn begin(&self) -> bool {
+        self.tasks.home.countdown.set(i64::from(STRIDE) - 1);
+        // A loop that is watched, or condemned, was touched.
+        let is_plain = !self.tasks.home.is_touched() || !self.is_watched && !self.condemned.get();
+        is_plain && self.tasks.ready.is_empty()
+    }
+
     /// Polls what is ready, and what becomes ready meanwhile, until `task`, which is `MAIN`, has
     /// ended (then true) or nothing is ready (then false, and the memory of a burst is given back).
     ///
     /// # Safety
     /// The loop is entered, and the caller keeps it.
     pub(crate) unsafe fn run_ready(&self, task: Option<&Header>) -> bool {
+        self.tasks.home.countdown.set(i64::from(STRIDE) - 1);
+        // SAFETY: the caller says so.
+        unsafe { self.run_on(task) }
+    }
+
+    /// As [`Core::run_ready`], but goes on with the countdown.
+    ///
+    /// # Safety
+    /// Likewise.
+    pub(crate) unsafe fn run_on(&self, task: Option<&Header>) -> bool {
         let countdown = &self.tasks.home.countdown;
         loop {
-            countdown.set(i64::from(STRIDE) - 1);
             if self.is_watched {
                 // SAFETY: the caller says so.
                 unsafe { self.run_watched(false) };
-            } else {
+            } else if countdown.get() >= 0 {
                 // SAFETY: the caller says so. The end of `main` stops the countdown.
                 while unsafe { self.tasks.run_one(&()) } {
                     countdown.set(countdown.get() - 1);
@@ -278,6 +304,7 @@ impl Core {
             if self.condemned.get() {
                 return false;
             }
+            countdown.set(i64::from(STRIDE) - 1);
         }
     }
 
@@ -344,6 +371,7 @@ impl Core {
 
     /// How often something like it was said before, now that it is said again.
     pub(crate) fn count_told(&self, is_frequent: bool) -> u32 {
+        self.tasks.home.touch();
         let told = &self.told[usize::from(is_frequent)];
         let before = told.get();
         told.set(before.saturating_add(1));
@@ -356,6 +384,7 @@ impl Core {
     }
 
     pub(crate) fn set_told(&self, circle: Vec<Id>) {
+        self.tasks.home.touch();
         self.circles.borrow_mut().insert(circle);
     }
 
@@ -365,6 +394,7 @@ impl Core {
 
     /// Has whoever drives the loop stop, and say why. The first verdict counts.
     pub(crate) fn condemn(&self, verdict: Verdict) {
+        self.tasks.home.touch();
         if !self.condemned.replace(true) {
             self.verdict.set(Some(verdict));
         }
@@ -372,12 +402,12 @@ impl Core {
 
     /// The verdict, if there is one.
     pub(crate) fn take_verdict(&self) -> Option<Verdict> {
-        self.condemned.set(false);
-        self.verdict.take()
+        if self.condemned.replace(false) { self.verdict.take() } else { None }
     }
 
     /// Waits for something to become ready, after [`Core::run_ready`] returned false.
     pub(crate) fn wait(&self) -> Waited {
+        self.tasks.home.touch();
         if self.condemned.get() {
             return Waited::Stuck;
         }
@@ -497,6 +527,7 @@ impl Core {
     }
 
     /// Makes the loop idle unless something is ready: a bell that has rung is answered first.
+    #[inline]
     pub(crate) fn rest(&self) {
         while self.tasks.ready.is_empty() && !self.tasks.home.bell.idle() {
             self.look();
@@ -510,58 +541,6 @@ impl Core {
             self.rest();
         }
         self.tasks.live() == 0
-    }
-
-    /// Drops every task, and refuses new ones from now on.
-    pub(crate) fn drop_tasks(&self) {
-        self.tasks.set_closing();
-        self.tasks.cancel_all();
-        self.tasks.clear_ready();
-    }
-
-    /// Drops what is left and lets go of the core.
-    ///
-    /// # Safety
-    /// Home's thread only, once, by the owner of the first reference.
-    pub(crate) unsafe fn close(core: NonNull<Core>) {
-        // SAFETY: the caller's reference keeps it until the end.
-        unsafe {
-            let this = core.as_ref();
-            let entered = Entered::new(core.cast());
-            let own = this.watch.borrow().own().cloned();
-            if let Some(watch) = &own {
-                watch.closing(this);
-            }
-            this.drop_tasks();
-            // What remotes have asked for is dropped while the loop can still be reached.
-            this.tasks.home.read_letters(|slot, reset| this.hear(Key(slot), reset));
-            let wakees = this.timers.borrow_mut().take_all();
-            drop(wakees);
-            this.reactor.close();
-            if let Some(watch) = &own {
-                watch.closed(this);
-            }
-            let callback = this.tasks.take_callback();
-            let host = this.tasks.home.bell.set_host(None);
-            let watch = this.watch.replace(Watcher::asleep());
-            let verdict = this.take_verdict();
-            // One at a time: a second destructor that panics while the first one does would abort.
-            let _ = catch(|| drop(callback)).map_err(discard);
-            let _ = catch(|| drop(host)).map_err(discard);
-            drop(own);
-            let _ = catch(|| drop(watch)).map_err(discard);
-            drop(verdict);
-            // What a panic carries may hold the handle of another task that panicked.
-            while let Some(unobserved) = this.tasks.take_unobserved() {
-                unobserved.lament();
-            }
-            // Whatever those destructors have woken has ended already.
-            this.tasks.clear_ready();
-            drop(entered);
-            let sleeps = this.timers.borrow().len();
-            Home::abandon(core.cast(), sleeps);
-            Home::release(core.cast());
-        }
     }
 }
 

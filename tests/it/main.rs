@@ -4,9 +4,13 @@
 mod alive;
 mod auto_traits;
 mod blocked;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+mod calls;
 mod cancelling;
 mod channels;
 mod combinations;
+mod empty;
 mod graphs;
 mod hostile;
 mod intervals;

@@ -6,12 +6,12 @@ use std::{
 };
 
 /// The hashes that std makes against hostile keys took longer than all else in a snapshot.
-pub(super) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
-pub(super) type Set<K> = HashSet<K, BuildHasherDefault<Mix>>;
+pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+pub(crate) type Set<K> = HashSet<K, BuildHasherDefault<Mix>>;
 
 /// One multiplication for each number.
 #[derive(Default)]
-pub(super) struct Mix(u64);
+pub(crate) struct Mix(u64);
 
 impl Hasher for Mix {
     fn write(&mut self, bytes: &[u8]) {

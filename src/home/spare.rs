@@ -1,0 +1,141 @@
+//! The memory of a loop that is gone, kept for the next loop of the thread.
+//!
+//! A loop that runs little costs more to make and to take apart than to run. One that is as new when
+//! it goes leaves its memory here, and the next one that is not configured begins with it: at most
+//! one per thread, with the memory of a few tasks, until the thread ends.
+//!
+//! `[spare]` invariant: nobody refers to a home that is kept but the one who keeps it, by the loop's
+//! own reference, and nothing that its last loop did can be told from it.
+
+use std::{
+    cell::Cell,
+    ptr::{self, NonNull},
+};
+
+use super::{Home, here, next_number};
+use crate::facade::Ordering;
+
+/// loom's objects belong to one run of a model.
+const KEPT: bool = cfg!(not(loom));
+
+/// How many entries and blocks a home may have that is kept for the next loop.
+const FEW: usize = 16;
+
+/// The one that is kept, or none.
+struct Spare(Cell<Option<NonNull<Home>>>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        if let Some(home) = self.0.take() {
+            // SAFETY: [spare]: the reference is the last one.
+            unsafe { Home::release(home) };
+        }
+    }
+}
+
+thread_local! {
+    static SPARE: Spare = const { Spare(Cell::new(None)) };
+}
+
+/// The home that is kept, with the loop's own reference to it.
+#[inline]
+pub(crate) fn take_spare() -> Option<NonNull<Home>> {
+    if !KEPT {
+        return None;
+    }
+    // A loop that is made while the thread ends may come too late.
+    SPARE.try_with(|spare| spare.0.take()).ok().flatten()
+}
+
+/// Keeps a home; false if there is one already.
+///
+/// # Safety
+/// `[spare]`. If true, the caller has given its reference away.
+#[inline(always)]
+pub(crate) unsafe fn keep_spare(home: NonNull<Home>) -> bool {
+    let keep = |spare: &Spare| {
+        let is_free = spare.0.get().is_none();
+        if is_free {
+            spare.0.set(Some(home));
+        }
+        is_free
+    };
+    KEPT && SPARE.try_with(keep).unwrap_or(false)
+}
+
+impl Home {
+    /// Whether nobody refers to this home but the owner of the loop's own reference, nor could begin
+    /// to: it is not entered, has no anchors, and no timer is left either, says the caller.
+    ///
+    /// # Safety
+    /// Home's thread only, by that owner; the home is alive.
+    #[inline]
+    pub(crate) unsafe fn is_alone(home: NonNull<Home>) -> bool {
+        // SAFETY: the caller says so.
+        let this = unsafe { home.as_ref() };
+        // Ordering: Acquire, to see all that was done under references that are gone, letters of
+        // theirs included. [letters]: a reference begins with another, or with an anchor.
+        !ptr::eq(here(), home.as_ptr()) && this.is_empty() && this.refs.load(Ordering::Acquire) == 1
+    }
+
+    /// Something was used that [`Home::renew`] does not make as new: this memory goes with its loop.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        self.is_touched.set(true);
+    }
+
+    #[inline]
+    pub(crate) fn is_touched(&self) -> bool {
+        self.is_touched.get()
+    }
+
+    /// Makes it as new, but for its number and the memory of a few tasks; or else false.
+    #[inline(always)]
+    pub(crate) fn renew(&mut self) -> bool {
+        debug_assert!(!self.is_touched.get());
+        let is_spare = self.roster.get_mut().renew(FEW);
+        if !is_spare || !self.blocks.renew(FEW) || !self.bell.renew() {
+            return false;
+        }
+        self.number = next_number();
+        self.looked.set(0);
+        self.countdown.set(0);
+        self.budget.set(0);
+        true
+    }
+
+    /// Whether it is as [`Home::renew`] makes it, as far as can be told.
+    pub(crate) fn is_new(&mut self) -> bool {
+        // All fields are named, so that none is forgotten.
+        let Home {
+            this: _,
+            refs: _,
+            dealloc: _,
+            bell,
+            inbox,
+            read,
+            roster,
+            blocks,
+            number: _,
+            gone,
+            expecting,
+            serving,
+            looked,
+            countdown,
+            budget,
+            // It begins anew with each poll.
+            #[cfg(all(unix, feature = "net", not(loom)))]
+                operations: _,
+            is_touched,
+        } = self;
+        let is_used = gone.get() || expecting.get() || is_touched.get();
+        let counts = (serving.get(), looked.get(), countdown.get(), budget.get());
+        let has_memory = read.get_mut().capacity() != 0;
+        !(is_used || has_memory)
+            && counts == (0, 0, 0, 0)
+            && roster.get_mut().renew(FEW)
+            && blocks.renew(FEW)
+            && inbox.is_new()
+            && bell.is_new()
+    }
+}
