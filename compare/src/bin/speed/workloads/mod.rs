@@ -33,7 +33,13 @@ pub(crate) fn tasks<R: Runtime>(case: Case, meter: &Meter) -> Option<usize> {
         Workload::Yield => in_a_task(&rt, yields(rt.clone(), case, meter)),
         Workload::SpawnAwait => in_a_task(&rt, spawn_await(rt.clone(), case, meter)),
         Workload::SpawnAwaitRoot => rt.block_on(spawn_await(rt.clone(), case, meter)),
-        Workload::SpawnJoin => in_a_task(&rt, spawn_join(rt.clone(), case, meter)),
+        Workload::SpawnJoin => {
+            let ops = in_a_task(&rt, spawn_join(rt.clone(), case, meter.clone()));
+            // What a runtime has kept of ended tasks, it frees now at the latest.
+            drop(rt);
+            meter.stop();
+            ops
+        }
         Workload::Ring => in_a_task(&rt, ring(rt.clone(), case, meter)),
         Workload::Elsewhere => in_a_task(&rt, elsewhere(case, meter)),
         _ => return None,
@@ -114,7 +120,7 @@ async fn spawn_await<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
 }
 
 /// No batch to warm up: a burst comes to a runtime that has not just ended as many tasks, whose
-/// memory it might have kept.
+/// memory it might have kept. The caller stops the meter.
 async fn spawn_join<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
     let batch = async || {
         let tasks: Vec<_> = (0..case.size).map(|i| rt.spawn(ready_64([i as u64; 7]))).collect();
@@ -126,7 +132,6 @@ async fn spawn_join<R: Runtime>(rt: R, case: Case, meter: Meter) -> usize {
     for _ in 0..batches(case) {
         batch().await;
     }
-    meter.stop();
     batches(case) * case.size
 }
 
