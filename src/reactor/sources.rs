@@ -95,9 +95,8 @@ impl Reactor {
 
     /// Whether it has had no source yet.
     pub(crate) fn is_new(&self) -> bool {
-        let Reactor { sources, waiting, is_exposed, is_closed, spent } = self;
-        let is_used = is_exposed.get() || is_closed.get() || spent.get() != NONE_SPENT;
-        sources.get().is_none() && waiting.get() == 0 && !is_used
+        let Reactor { sources, waiting, is_exposed } = self;
+        sources.get().is_none() && waiting.get() == 0 && !is_exposed.get()
     }
 
     fn sources(&self) -> io::Result<&Sources> {

@@ -144,6 +144,7 @@ impl Tasks {
     pub(super) unsafe fn step_on(&self, header: NonNull<Header>) {
         // SAFETY: `BUSY` keeps the task.
         unsafe { header.as_ref() }.stamp(self.home.looked.get());
+        self.home.begin_poll();
         self.running.set(header.as_ptr());
         set_polled(header.as_ptr().cast());
     }
