@@ -471,7 +471,7 @@ impl Children {
                 let Some(running) = body.as_mut().as_pin_mut() else { return true };
                 let Poll::Ready(result) = running.poll(cx) else { return false };
                 output = Some(result);
-                body.set(None);
+                nursery.end_body(|| body.set(None));
                 true
             };
             // SAFETY: the scope's future is `!Send`, and it is what is polled.

@@ -11,11 +11,14 @@ use std::{
     thread,
 };
 
-use boucle::{Loop, Status, Waiter, block_on, now, scope, sleep, spawn, try_scope, yield_now};
+use boucle::{
+    Loop, Scope, Status, Waiter, block_on, now, scope, sleep, spawn, try_scope, yield_now,
+};
 
 use crate::{
     support::{
-        Act, Drops, Log, boom, foreign_waker, on_drop, own_waker, panics, poll_with, virtual_loop,
+        Act, Drops, Log, boom, foreign_waker, on_drop, own_waker, owning, panics, poll_with,
+        virtual_loop,
     },
     trace::secs,
 };
@@ -677,6 +680,39 @@ fn an_unpolled_scope_does_nothing_and_a_panic_of_a_dropped_one_is_unobserved() {
     assert_eq!(panics(|| l.block_on(async {})), "boom");
     let end = catch_unwind(AssertUnwindSafe(|| l.block_on(async { 5 })));
     assert_eq!(end.unwrap(), 5);
+}
+
+/// Says of a closure what `scope` is to know of it.
+fn plain<'env, F, T>(f: F) -> F
+where
+    F: for<'s> FnOnce(&'s Scope<'s, 'env>) -> T,
+{
+    f
+}
+
+/// As for tasks: a wake by the destructor of what has ended is nobody's.
+#[test]
+fn a_body_that_wakes_itself_as_it_goes_has_nobody_polled_for_it() {
+    let (l, log) = (virtual_loop(), Log::default());
+    let waker = Rc::new(RefCell::new(None::<Waker>));
+    let kept = waker.clone();
+    let wake = on_drop(move || {
+        if let Some(waker) = kept.take() {
+            waker.wake();
+        }
+    });
+    let mut scope = Box::pin(scope(plain(|s| {
+        s.spawn(pending::<()>());
+        // Dropped with the body, rather than by its last poll.
+        owning(wake, async move { *waker.borrow_mut() = Some(own_waker().await) })
+    })));
+    let polled = log.clone();
+    let _task = l.spawn(poll_fn(move |cx| {
+        polled.push("polled");
+        scope.as_mut().poll(cx)
+    }));
+    l.run_until_stalled();
+    assert_eq!(log.take(), ["polled"]);
 }
 
 #[test]

@@ -308,6 +308,12 @@ impl Nursery {
         }
     }
 
+    /// The body has ended, and `f` drops it: as with any task, a wake by its destructor is nobody's.
+    pub(crate) fn end_body(&self, f: impl FnOnce()) {
+        self.body_ended();
+        f();
+    }
+
     fn body_ended(&self) {
         self.header.clear(LIVE);
         self.berth.end();
