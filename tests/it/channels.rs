@@ -490,6 +490,127 @@ impl Model {
 /// A number that is dropped once.
 struct Message(u64, #[expect(dead_code, reason = "it counts its drop")] DropProbe);
 
+/// What a oneshot should do: who waits, what was sent, whether it is over.
+#[derive(Default)]
+struct Once {
+    /// The receiver is zero.
+    waiting: Vec<u64>,
+    message: Option<u64>,
+    closed: bool,
+    woken: Vec<u64>,
+}
+
+impl Once {
+    fn close(&mut self) {
+        self.closed = true;
+        self.woken.append(&mut self.waiting);
+    }
+
+    fn recv(&mut self) -> Result<u64, TryRecvError> {
+        let over = if self.closed { TryRecvError::Closed } else { TryRecvError::Empty };
+        self.message.take().ok_or(over)
+    }
+
+    /// What the receiver does, one of five things.
+    fn receive(&mut self, what: usize, rx: &mut Option<OneshotReceiver<Message>>, log: &Log) {
+        let Some(receiver) = rx else { return };
+        match what {
+            0 | 1 => match poll_with(receiver, &waker(log, "0")) {
+                Poll::Ready(got) => {
+                    let wanted = self.recv().map_err(|_| RecvError);
+                    assert_eq!(got.map(|message| message.0), wanted);
+                    self.waiting.retain(|&id| id != 0);
+                }
+                Poll::Pending => {
+                    assert_eq!(self.recv(), Err(TryRecvError::Empty));
+                    if !self.waiting.contains(&0) {
+                        self.waiting.push(0);
+                    }
+                }
+            },
+            2 => assert_eq!(receiver.try_recv().map(|message| message.0), self.recv()),
+            3 => {
+                receiver.close();
+                self.waiting.retain(|&id| id != 0);
+                self.close();
+            }
+            _ => {
+                *rx = None;
+                self.waiting.retain(|&id| id != 0);
+                self.close();
+            }
+        }
+    }
+
+    fn check(&mut self, log: &Log, seed: u64) {
+        let woken: Vec<String> = self.woken.drain(..).map(|id| id.to_string()).collect();
+        assert_eq!(log.take(), woken, "{seed}");
+    }
+}
+
+#[test]
+fn any_oneshot_does_what_the_model_does() {
+    let (mut received, mut told) = (0, 0);
+    for seed in 0..3_000 {
+        let (mut random, drops, log) = (SplitMix(seed), Drops::default(), Log::default());
+        let (tx, rx) = oneshot::<Message>();
+        let (mut rx, mut model) = (Some(rx), Once::default());
+        let mut futures = Vec::new();
+        // The receiver does this and that, while the sender watches it.
+        for id in 1..12 {
+            match random.below(6) {
+                0 | 1 => {
+                    let mut future = tx.closed();
+                    let polled = poll_with(&mut future, &waker(&log, id.to_string()));
+                    assert_eq!(polled.is_ready(), model.closed, "{seed}");
+                    if !model.closed {
+                        model.waiting.push(id);
+                        futures.push((id, future));
+                    }
+                }
+                2 if !futures.is_empty() => {
+                    let at = random.below(futures.len());
+                    let (id, future) = &mut futures[at];
+                    let polled = poll_with(future, &waker(&log, id.to_string()));
+                    assert_eq!(polled.is_ready(), model.closed, "{seed}");
+                    told += usize::from(model.closed);
+                    if random.below(2) == 0 {
+                        let (gone, _) = futures.swap_remove(at);
+                        model.waiting.retain(|&id| id != gone);
+                    }
+                }
+                3 if random.below(4) == 0 => {
+                    model.receive(3 + random.below(2), &mut rx, &log);
+                }
+                _ => model.receive(random.below(3), &mut rx, &log),
+            }
+            assert_eq!(tx.is_closed(), model.closed, "{seed}");
+            model.check(&log, seed);
+        }
+        model.waiting.retain(|&id| id == 0);
+        drop(futures);
+        // It sends, or goes.
+        if random.below(3) > 0 {
+            let sent = tx.send(Message(seed, drops.probe())).map_err(|message| message.0);
+            assert_eq!(sent, if model.closed { Err(seed) } else { Ok(()) });
+            model.message = sent.is_ok().then_some(seed);
+        } else {
+            drop(tx);
+        }
+        model.close();
+        model.check(&log, seed);
+        for _ in 0..4 {
+            let sent = model.message.is_some();
+            model.receive(random.below(5), &mut rx, &log);
+            received += usize::from(sent && model.message.is_none());
+            model.check(&log, seed);
+        }
+        drop(rx);
+        drops.assert_all_dropped_here();
+    }
+    assert!(received > 500 && told > 300, "{received} {told}");
+}
+
 #[test]
 fn any_channel_does_what_the_model_does() {
     let (mut handed, mut resent) = (0, 0);

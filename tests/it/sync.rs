@@ -7,9 +7,13 @@ use std::{
     task::Context,
 };
 
-use boucle::{Loop, Status, Waiter, gather, now, sleep, spawn, yield_now};
+use boucle::{Loop, Status, Waiter, gather, now, sleep, spawn, sync::WaitFor, yield_now};
 
-use crate::trace::{Count, Trace, secs, simulated};
+use crate::{
+    locks::{SplitMix, waker},
+    support::{Log, poll_with},
+    trace::{Count, Trace, secs, simulated},
+};
 
 /// Tasks that wait at a gate and say their names when they are through.
 fn queue(l: &Loop, gate: &Rc<Waiter>, trace: &Trace, names: &[&'static str]) {
@@ -221,4 +225,57 @@ fn a_gate_outlives_the_loop_whose_tasks_waited() {
     gate.set();
     let l = simulated();
     l.block_on(async { (&*gate).await });
+}
+
+/// A gate, and whoever comes, looks again or gives up, beside a list of who waits.
+#[test]
+fn any_gate_does_what_the_model_does() {
+    let mut through = 0;
+    for seed in 0..500 {
+        let (mut random, log) = (SplitMix(seed), Log::default());
+        let mut left = random.below(6);
+        let gate = Waiter::new(left);
+        let mut futures: Vec<(u64, WaitFor<'_>)> = Vec::new();
+        let (mut waiting, mut ids): (Vec<u64>, _) = (Vec::new(), 0);
+        for _ in 0..60 {
+            let mut woken = Vec::new();
+            match random.below(6) {
+                0 | 1 => {
+                    ids += 1;
+                    let mut future = gate.wait();
+                    let polled = poll_with(&mut future, &waker(&log, ids.to_string()));
+                    assert_eq!(polled.is_ready(), left == 0, "{seed}");
+                    if left > 0 {
+                        waiting.push(ids);
+                        futures.push((ids, future));
+                    }
+                }
+                2 | 3 if !futures.is_empty() => {
+                    let at = random.below(futures.len());
+                    let (id, future) = &mut futures[at];
+                    let polled = poll_with(future, &waker(&log, id.to_string()));
+                    assert_eq!(polled.is_ready(), left == 0, "{seed}");
+                    if left == 0 {
+                        through += 1;
+                        drop(futures.swap_remove(at));
+                    }
+                }
+                4 if !futures.is_empty() => {
+                    let (gone, _) = futures.swap_remove(random.below(futures.len()));
+                    waiting.retain(|&id| id != gone);
+                }
+                _ if random.below(3) == 0 => {
+                    gate.set();
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        woken.append(&mut waiting);
+                    }
+                }
+                _ => {}
+            }
+            assert_eq!(log.take(), woken.iter().map(u64::to_string).collect::<Vec<_>>(), "{seed}");
+            assert_eq!((gate.missing(), gate.is_set()), (left, left == 0), "{seed}");
+        }
+    }
+    assert!(through > 500, "{through} waited and were let through");
 }
