@@ -12,6 +12,7 @@ mod guard;
 mod heap;
 mod inbox;
 mod map;
+mod order;
 mod roster;
 mod slab;
 mod word;

@@ -13,7 +13,9 @@
 
 use std::time::Instant;
 
-use crate::{call_site::CallSite, clock::since_epoch, heap::Heap, slab::Slab, wakee::Wakee};
+use crate::{
+    call_site::CallSite, clock::since_epoch, heap::Heap, order::sort_by, slab::Slab, wakee::Wakee,
+};
 
 pub(crate) struct Timers {
     slots: Slab<Slot>,
@@ -260,7 +262,7 @@ impl Timers {
         self.sweep();
         let mut orders: Vec<(u32, u32)> =
             self.slots.iter_mut().map(|(index, slot)| (slot.order, index)).collect();
-        orders.sort_unstable();
+        sort_by(&mut orders, |&(order, index)| u128::from(order) << 32 | u128::from(index));
         for (order, &(_, index)) in (1..).zip(&orders) {
             if let Some(slot) = self.slots.get_mut(index) {
                 slot.order = order;

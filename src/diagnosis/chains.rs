@@ -5,7 +5,6 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    map::Map,
     queue::ResourceKind,
     task::{Id, Status},
 };
@@ -42,14 +41,13 @@ impl Snapshot {
     /// ```
     pub fn stuck(&self) -> Vec<&TaskInfo> {
         let tasks = self.tasks();
-        let at: Map<Id, usize> = tasks.iter().enumerate().map(|(at, task)| (task.id, at)).collect();
         let mut stuck = vec![true; tasks.len()];
         // Whom a task that turns out not to be stuck takes along, and whom any such task does.
         let mut takes = vec![Vec::new(); tasks.len()];
         let mut any = Vec::new();
         let mut free = Vec::new();
         for (index, task) in tasks.iter().enumerate() {
-            if let Some(&parent) = task.parent.and_then(|id| at.get(&id)) {
+            if let Some(parent) = task.parent.and_then(|id| self.position(id)) {
                 if task.is_scoped {
                     takes[index].push(parent);
                 }
@@ -64,8 +62,8 @@ impl Snapshot {
                     Needs::Elsewhere => free.push(index),
                     Needs::Tasks(ids) => {
                         for id in ids {
-                            match at.get(&id) {
-                                Some(&other) => takes[other].push(index),
+                            match self.position(id) {
+                                Some(other) => takes[other].push(index),
                                 None => free.push(index),
                             }
                         }
@@ -84,26 +82,28 @@ impl Snapshot {
         tasks.iter().zip(stuck).filter_map(|(task, stuck)| stuck.then_some(task)).collect()
     }
 
-    /// The circles of tasks of which each waits for the next alone. O(n).
+    /// The circles of tasks of which each waits for the next alone. O(n log n).
     pub(super) fn circles(&self) -> Vec<Vec<Id>> {
-        let next: Map<Id, Id> =
-            self.tasks().iter().filter_map(|task| Some((task.id, sole(task)?))).collect();
-        // Which walk has come by.
-        let mut seen: Map<Id, Id> = Map::default();
+        let tasks = self.tasks();
+        let next: Vec<Option<usize>> =
+            tasks.iter().map(|task| self.position(sole(task)?)).collect();
+        // Which walk has come by; none began at the end.
+        let mut seen = vec![tasks.len(); tasks.len()];
         let mut circles = Vec::new();
-        for task in self.tasks() {
-            let (start, mut id) = (task.id, task.id);
-            while !seen.contains_key(&id) {
-                seen.insert(id, start);
-                match next.get(&id) {
-                    Some(&after) => id = after,
-                    None => break,
-                }
+        for start in 0..tasks.len() {
+            let mut at = start;
+            while seen[at] == tasks.len() {
+                seen[at] = start;
+                at = next[at].unwrap_or(at);
             }
-            if next.contains_key(&id) && seen.get(&id) == Some(&start) {
-                let circle = std::iter::successors(Some(id), |at| next.get(at).copied());
-                let length = 1 + circle.clone().skip(1).take_while(|at| *at != id).count();
-                circles.push(circle.take(length).collect());
+            if next[at].is_some() && seen[at] == start {
+                let mut circle = vec![tasks[at].id];
+                let mut member = next[at];
+                while let Some(other) = member.filter(|&other| other != at) {
+                    circle.push(tasks[other].id);
+                    member = next[other];
+                }
+                circles.push(circle);
             }
         }
         circles

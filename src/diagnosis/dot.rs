@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     map::{Map, Set},
+    order::sort_by,
     queue::ResourceKind,
     task::{Id, Status},
 };
@@ -173,7 +174,7 @@ impl<'s> Drawing<'s> {
         let takers = resources.iter().flat_map(|resource| &resource.taken_by);
         let is_missing = |task: &&TaskRef| self.snapshot.get(task.id).is_none();
         let mut missing: Vec<&TaskRef> = awaited.chain(takers).filter(is_missing).collect();
-        missing.sort_by_key(|task| task.id);
+        sort_by(&mut missing, |task| task.id.number());
         missing.dedup_by_key(|task| task.id);
         missing
     }

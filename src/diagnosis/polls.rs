@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     map::Map,
+    order::sort_by,
     task::{Id, Polled},
 };
 
@@ -126,7 +127,9 @@ impl Polls {
         let mut spinners: Vec<Spinner> = spinners.map(|(spinner, _)| spinner).collect();
         drop(window);
         // The busiest first.
-        spinners.sort_by_key(|spinner| (u64::MAX - spinner.polls, spinner.task.id));
+        sort_by(&mut spinners, |spinner| {
+            u128::from(u64::MAX - spinner.polls) << 64 | spinner.task.id.number()
+        });
         if !spinners.is_empty() {
             // Whoever drives a loop on that has failed is to be told again.
             self.is_told.set(reaction != Reaction::Fail);

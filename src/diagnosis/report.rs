@@ -1,7 +1,6 @@
 //! How a snapshot reads.
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt::{self, Write},
     time::{Duration, Instant},
 };
@@ -31,7 +30,7 @@ impl fmt::Display for Snapshot {
 
 impl Snapshot {
     /// Circles, then a line for each task, under its parent.
-    pub(super) fn report(&self, f: &mut impl Write, indent: &str) -> fmt::Result {
+    pub(super) fn report(&self, f: &mut dyn Write, indent: &str) -> fmt::Result {
         let circles = self.circles();
         for circle in circles.iter().take(ALIKE) {
             write!(f, "\n{indent}cycle: {}", self.circle(circle))?;
@@ -44,16 +43,18 @@ impl Snapshot {
         if circles.len() > ALIKE {
             write!(f, "\n{indent}and {} more cycles", circles.len() - ALIKE)?;
         }
-        let ids: HashSet<Id> = self.tasks().iter().map(|task| task.id).collect();
-        let mut children: HashMap<Option<Id>, Vec<&TaskInfo>> = HashMap::new();
+        // Of each task, by its place in the list; and, at last, those without a parent.
+        let mut children = vec![Vec::new(); self.tasks().len() + 1];
+        let position = |id: Option<Id>| id.and_then(|id| self.position(id));
+        let place = |id| position(id).unwrap_or(self.tasks().len());
         for task in self.tasks() {
-            children.entry(task.parent.filter(|id| ids.contains(id))).or_default().push(task);
+            children[place(task.parent)].push(task);
         }
         // What is still to be written, the next one last: how deep, and who.
         let mut left: Vec<(usize, &TaskInfo)> = Vec::new();
         let push = |left: &mut Vec<_>, depth, of| {
-            let children = children.get(&of).into_iter().flatten();
-            left.extend(children.rev().map(|task| (depth, *task)));
+            let children: &[&TaskInfo] = &children[place(of)];
+            left.extend(children.iter().rev().map(|task| (depth, *task)));
         };
         push(&mut left, 0, None);
         let (mut lines, mut written) = (0, 0);
@@ -65,7 +66,7 @@ impl Snapshot {
             written += 1;
             let line = Line { task, at: self.at() };
             write!(f, "\n{indent}{:1$}{line}", "", 2 * depth)?;
-            let has_children = |task: &TaskInfo| children.contains_key(&Some(task.id));
+            let has_children = |task: &TaskInfo| !children[place(Some(task.id))].is_empty();
             if has_children(task) {
                 push(&mut left, depth + 1, Some(task.id));
                 continue;

@@ -14,6 +14,7 @@ use crate::{
     current::current,
     home::Who,
     map::Map,
+    order::sort_by,
     queue::{self, Line, ResourceKind},
     task::{Id, Seen, Status, Waits},
     turn::Core,
@@ -81,14 +82,14 @@ impl Snapshot {
     pub(super) fn of_dead(core: &Core, dead: Vec<Seen>) -> Snapshot {
         let tasks = dead.into_iter().map(|seen| info(seen, Vec::new(), false));
         let mut tasks: Vec<TaskInfo> = tasks.collect();
-        tasks.sort_unstable_by_key(|task| task.id);
+        sort_by(&mut tasks, |task| task.id.number());
         Snapshot { at: core.now(), tasks }
     }
 
     /// The same moment, with these tasks alone.
     pub(super) fn only(&self, tasks: impl IntoIterator<Item = Id>) -> Snapshot {
         let mut ids: Vec<Id> = tasks.into_iter().collect();
-        ids.sort_unstable();
+        sort_by(&mut ids, |id| id.number());
         let tasks = ids.into_iter().filter_map(|id| self.get(id)).cloned().collect();
         Snapshot { at: self.at, tasks }
     }
@@ -126,8 +127,12 @@ impl Snapshot {
     /// assert_eq!(l.snapshot().get(soda.id()).unwrap().name, "soda");
     /// ```
     pub fn get(&self, id: Id) -> Option<&TaskInfo> {
-        let at = self.tasks.binary_search_by_key(&id, |task| task.id).ok()?;
-        self.tasks.get(at)
+        self.position(id).map(|at| &self.tasks[at])
+    }
+
+    /// Where in the list of tasks this one is. O(log n).
+    pub(super) fn position(&self, id: Id) -> Option<usize> {
+        self.tasks.binary_search_by_key(&id, |task| task.id).ok()
     }
 
     /// What tasks waited for that is no task, each once, in the order in which it was first waited
@@ -148,7 +153,7 @@ impl Snapshot {
                 _ => None,
             })
             .collect();
-        resources.sort_unstable_by_key(|resource| resource.number);
+        sort_by(&mut resources, |resource| resource.number.into());
         resources.dedup_by_key(|resource| resource.number);
         resources
     }

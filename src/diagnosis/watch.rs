@@ -12,6 +12,7 @@ use super::{
 use crate::{
     guard::{catch, discard},
     home::Who,
+    order::sort_by,
     queue::{self, ResourceKind},
     task::{Edge, Header, Id, Onlooker, Polled, Seen},
     turn::{Core, Watch, WatchPolls, Watcher},
@@ -150,7 +151,7 @@ impl Settings {
         let mut circles = Vec::new();
         for suspect in suspects.iter().filter_map(|who| core.tasks.find(*who)) {
             let mut circle = circle_through(core, suspect).unwrap_or_default();
-            circle.sort_unstable();
+            sort_by(&mut circle, |id| id.number());
             if !circle.is_empty() && !circles.contains(&circle) && !core.has_told(&circle) {
                 circles.push(circle);
             }

@@ -30,6 +30,13 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub(crate) NonZeroU64);
 
+impl Id {
+    /// To sort by.
+    pub(crate) fn number(self) -> u128 {
+        self.0.get().into()
+    }
+}
+
 impl From<Who> for Id {
     fn from(who: Who) -> Id {
         Id(who.id)

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     home::{Anchor, Who},
+    order::sort_by,
     wakee::Target,
 };
 
@@ -60,7 +61,7 @@ impl Tasks {
                 seen.push(self.see(header));
             }
         });
-        seen.sort_unstable_by_key(|seen| seen.id);
+        sort_by(&mut seen, |seen| seen.id.number());
         seen
     }
 
@@ -77,7 +78,7 @@ impl Tasks {
                 seen.push(self.see(header));
             }
         });
-        seen.sort_unstable_by_key(|seen| seen.id);
+        sort_by(&mut seen, |seen| seen.id.number());
         seen
     }
 

@@ -12,7 +12,6 @@ pub(crate) use self::watch::{Verdict, Watch, WatchPolls, Watcher};
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
     ptr::NonNull,
     time::{Duration, Instant},
 };
@@ -42,7 +41,7 @@ pub(crate) struct Core {
     /// How often the watch has said something, of what may come often and of all else.
     told: [Cell<u32>; 2],
     /// The circles of tasks that it has told, each in the order of their ids.
-    circles: RefCell<BTreeSet<Vec<Id>>>,
+    circles: RefCell<Vec<Vec<Id>>>,
     /// Counts looks of a busy loop without timers.
     looks: Cell<u32>,
     /// Why the loop cannot be driven on, to be told by whoever drives it.
@@ -104,7 +103,7 @@ impl Core {
             watch: RefCell::new(watch),
             worried: Cell::new(false),
             told: [const { Cell::new(0) }; 2],
-            circles: RefCell::new(BTreeSet::new()),
+            circles: RefCell::new(Vec::new()),
             looks: Cell::new(0),
             verdict: Cell::new(None),
             condemned: Cell::new(false),
@@ -380,12 +379,12 @@ impl Core {
 
     /// Whether this circle of tasks was told before.
     pub(crate) fn has_told(&self, circle: &[Id]) -> bool {
-        self.circles.borrow().contains(circle)
+        self.circles.borrow().iter().any(|told| told == circle)
     }
 
     pub(crate) fn set_told(&self, circle: Vec<Id>) {
         self.tasks.home.touch();
-        self.circles.borrow_mut().insert(circle);
+        self.circles.borrow_mut().push(circle);
     }
 
     pub(crate) fn is_condemned(&self) -> bool {

@@ -8,7 +8,21 @@ use std::{
 
 /// The floors and their rooms. A room imports from its own floor or those below, never in a circle.
 const HOUSE: &[(u8, &[&str])] = &[
-    (0, &["call_site", "facade", "guard", "heap", "inbox", "map", "roster", "slab", "word"]),
+    (
+        0,
+        &[
+            "call_site",
+            "facade",
+            "guard",
+            "heap",
+            "inbox",
+            "map",
+            "order",
+            "roster",
+            "slab",
+            "word",
+        ],
+    ),
     (1, &["bell", "clock", "home", "pulse", "ready", "sys", "wakee"]),
     (2, &["queue", "reactor", "task", "timers"]),
     (3, &["nest", "turn"]),
