@@ -5,6 +5,8 @@
 // It takes a part of the other program.
 #![allow(dead_code)]
 
+#[path = "speed/apart.rs"]
+mod apart;
 #[path = "speed/cases.rs"]
 mod cases;
 #[path = "speed/meter.rs"]

@@ -2,6 +2,7 @@
 //! bare limit, in one process. The README says what is measured and how.
 
 mod allocations;
+mod apart;
 mod cases;
 mod counts;
 mod machine;

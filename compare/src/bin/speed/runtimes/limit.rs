@@ -15,6 +15,7 @@ use std::{
 };
 
 use crate::{
+    apart::Apart,
     cases::{Case, Workload},
     meter::Meter,
     resident,
@@ -110,7 +111,7 @@ fn ring(case: Case, meter: &Meter) -> usize {
 fn elsewhere(case: Case, meter: &Meter) -> usize {
     static ANSWERS: AtomicUsize = AtomicUsize::new(0);
     let (threads, received) = mpsc::channel::<thread::Thread>();
-    let echo = thread::spawn(move || {
+    let echo = Apart::spawn(move || {
         for thread in received {
             ANSWERS.fetch_add(1, Ordering::Release);
             thread.unpark();
@@ -126,7 +127,7 @@ fn elsewhere(case: Case, meter: &Meter) -> usize {
     }
     meter.stop();
     drop(threads);
-    echo.join().expect("it ends");
+    echo.join();
     case.ops
 }
 
