@@ -74,7 +74,8 @@ impl Home {
         // SAFETY: the caller says so.
         let this = unsafe { home.as_ref() };
         // Ordering: Acquire, to see all that was done under references that are gone, letters of
-        // theirs included. [letters]: a reference begins with another, or with an anchor.
+        // theirs included. [letters]: a reference elsewhere begins with another, or with an anchor;
+        // here, with an anchor or the loop itself, or while the home is the current one.
         !ptr::eq(here(), home.as_ptr()) && this.is_empty() && this.refs.load(Ordering::Acquire) == 1
     }
 
@@ -101,6 +102,8 @@ impl Home {
         self.looked.set(0);
         self.countdown.set(0);
         self.budget.set(0);
+        #[cfg(all(unix, feature = "net", not(loom)))]
+        self.operations.set(0);
         true
     }
 
@@ -123,11 +126,14 @@ impl Home {
             looked,
             countdown,
             budget,
-            // It begins anew with each poll.
             #[cfg(all(unix, feature = "net", not(loom)))]
-                operations: _,
+            operations,
             is_touched,
         } = self;
+        #[cfg(all(unix, feature = "net", not(loom)))]
+        if operations.get() != 0 {
+            return false;
+        }
         let is_used = gone.get() || expecting.get() || is_touched.get();
         let counts = (serving.get(), looked.get(), countdown.get(), budget.get());
         let has_memory = read.get_mut().capacity() != 0;

@@ -1,6 +1,7 @@
 //! What boucle promises, tested from outside: a file per subject; `tNN_` names the trap that a test
 //! springs.
 
+mod again;
 mod alive;
 mod auto_traits;
 mod blocked;
