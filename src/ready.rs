@@ -28,6 +28,12 @@ impl<T: Linked> Ready<T> {
         self.head.get().is_null()
     }
 
+    /// The first in the queue, or null.
+    #[inline]
+    pub(crate) fn first(&self) -> *mut T {
+        self.head.get()
+    }
+
     /// The last in the queue, or null.
     pub(crate) fn last(&self) -> *mut T {
         self.tail.get()

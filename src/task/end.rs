@@ -215,6 +215,24 @@ impl Tasks {
         drop(entered);
     }
 
+    /// Whether a task is ready. Those that have ended leave the front of the queue: nobody would
+    /// poll them, and a host is not to wait for it.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        while let Some(header) = NonNull::new(self.ready.first()) {
+            // SAFETY: [queued] until the flag is cleared.
+            unsafe {
+                if header.as_ref().is(LIVE) {
+                    return true;
+                }
+                self.ready.pop();
+                header.as_ref().clear(super::state::QUEUED);
+                Anchor::settle(header.cast());
+            }
+        }
+        false
+    }
+
     /// Takes what is left out of the ready queue: tasks that have ended.
     pub(crate) fn clear_ready(&self) {
         loop {

@@ -528,7 +528,7 @@ impl Core {
     /// Makes the loop idle unless something is ready: a bell that has rung is answered first.
     #[inline]
     pub(crate) fn rest(&self) {
-        while self.tasks.ready.is_empty() && !self.tasks.home.bell.idle() {
+        while !self.tasks.has_ready() && !self.tasks.home.bell.idle() {
             self.look();
         }
     }

@@ -1,4 +1,5 @@
-//! Loops after loops of one thread: nothing of the one is left to the next.
+//! Loops after loops of one thread: nothing of the one is left to the next; and hosts that are told
+//! of what comes after a call that has driven their loop.
 
 use std::{
     cell::RefCell,
@@ -6,6 +7,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
     time::Duration,
@@ -19,6 +24,56 @@ use boucle::{
 };
 
 use crate::support::{Drops, Log, blocks, boom, on_drop, poll_with};
+
+/// A loop, and how often it has called its host.
+fn hosted() -> (Loop, impl Fn() -> usize) {
+    let (l, rings) = (Loop::new(), Arc::new(AtomicUsize::new(0)));
+    let ring = rings.clone();
+    l.on_wake(move || {
+        ring.fetch_add(1, Ordering::SeqCst);
+    });
+    (l, move || rings.load(Ordering::SeqCst))
+}
+
+/// A task that has ended may still stand in the ready queue when the call returns that drives the
+/// loop. Nothing is ready all the same.
+#[test]
+fn t48_a_host_is_told_after_a_call_that_left_ended_tasks_in_the_queue() {
+    let lives: [(&str, fn(&Loop)); 4] = [
+        ("a guest that main cancels", |l| l.block_on(async { assert!(spawn(forever()).cancel()) })),
+        ("main, woken as it ends at once", |l| {
+            l.block_on(poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())));
+        }),
+        ("main, woken as it ends later", |l| {
+            l.block_on(async {
+                yield_now().await;
+                poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await;
+            });
+        }),
+        ("guests, one behind the other", |l| {
+            let guests = [l.spawn(forever()), l.spawn(forever())];
+            l.block_on(async {
+                yield_now().await;
+                let woken = [spawn(forever()), spawn(forever())];
+                assert!(woken.iter().chain(&guests).all(|guest| guest.cancel()));
+            });
+        }),
+    ];
+    for (life, live) in lives {
+        let (l, rings) = hosted();
+        live(&l);
+        let before = rings();
+        assert_eq!(l.tasks().len(), 0);
+        let late = l.remote().spawn(|| async {});
+        assert_eq!(rings(), before + 1, "{life}: a letter");
+        l.run_until_stalled();
+        assert!(late.is_finished(), "{life}");
+        live(&l);
+        let before = rings();
+        drop(l.spawn(async {}));
+        assert_eq!(rings(), before + 1, "{life}: a spawn");
+    }
+}
 
 /// What a destructor may do to a socket of another loop before the first poll of its own: what the
 /// last poll of the loop before has done does not count.
