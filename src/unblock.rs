@@ -76,10 +76,11 @@ impl<T> Future for Unblock<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Not kept if the function has panicked, which is an end too.
+        let hold = self.hold.take();
         let polled = Pin::new(&mut self.job).poll(cx);
-        if polled.is_ready() {
-            self.hold = None;
-        } else {
+        if polled.is_pending() {
+            self.hold = hold;
             self.keep_clock();
             note(Waits::Remote(self.at));
         }

@@ -123,7 +123,7 @@ mod blocking {
     use boucle::{gather, snapshot, unblock};
 
     use super::*;
-    use crate::support::quiet;
+    use crate::support::{boom, quiet};
 
     #[test]
     fn a_blocking_function_gives_its_output_and_time_stands_still() {
@@ -159,6 +159,22 @@ mod blocking {
                 .block_on(async { unblock(|| -> () { panic!("boom on another thread") }).await })
         });
         assert_eq!(message, "boom on another thread");
+    }
+
+    #[test]
+    fn a_blocking_function_that_has_panicked_lets_the_clock_go() {
+        virtual_loop().block_on(async {
+            let mut job = Box::pin(unblock(|| boom()));
+            let panicked = poll_fn(|cx| {
+                let polled = catch_unwind(AssertUnwindSafe(|| job.as_mut().poll(cx)));
+                polled.map_or(Poll::Ready(true), |polled| polled.map(|()| false))
+            });
+            assert!(panicked.await);
+            // Its future is there still.
+            let start = now();
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(now() - start, Duration::from_secs(60));
+        });
     }
 
     #[test]
