@@ -198,7 +198,7 @@ impl Nest {
     fn settle(&mut self) -> NonNull<Block> {
         let home = NonNull::new(here().cast_mut()).unwrap_or(NonNull::dangling());
         if let Some(block) = self.block {
-            // SAFETY: the nest keeps it.
+            // SAFETY: the nest keeps it. [outlives]: so the address names the loop, gone or not.
             if unsafe { block.as_ref().anchor.home } == home {
                 return block;
             }

@@ -168,7 +168,7 @@ pub(crate) struct EnteredFirst {
 
 impl EnteredFirst {
     /// # Safety
-    /// As for [`Entered::new`]. Nothing is entered, and the home outlives the guard.
+    /// As for [`Entered::new`]. No loop is the current one, and the home outlives the guard.
     #[inline]
     pub(crate) unsafe fn new(home: NonNull<Home>) -> EnteredFirst {
         HERE.with(|here| here.set(home.as_ptr()));
@@ -472,7 +472,7 @@ impl Home {
     /// Home's thread only, as all of a home that is not made for several.
     #[inline]
     fn with_roster<R>(&self, f: impl FnOnce(&mut Roster<Anchor>) -> R) -> R {
-        // SAFETY: the callers are in this file, and what they do is to call one method of the
+        // SAFETY: the callers are in this room, and what they do is to call one method of the
         // roster; those call nothing that could come back here.
         f(unsafe { &mut *self.roster.get() })
     }

@@ -152,12 +152,13 @@ impl Tasks {
     /// That poll is over, and the task stays pending.
     ///
     /// # Safety
-    /// The task is what runs; the caller has its handle.
+    /// The task is what runs, `LIVE` and `BUSY`; the caller has its handle.
     pub(super) unsafe fn step_off(&self, header: NonNull<Header>) {
         self.step_back();
         let countdown = &self.home.countdown;
         countdown.set(countdown.get() - 1);
-        // SAFETY: the caller's handle keeps the task; it is `LIVE` and `BUSY`.
+        // SAFETY: the caller says so; its handle keeps the task, whose future has left the stack, and
+        // nothing is polled any more.
         unsafe {
             if header.as_ref().is(CANCEL) {
                 cancel_now(header);
