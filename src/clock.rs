@@ -16,6 +16,7 @@ use std::{
 pub(crate) struct Clock {
     /// Nanoseconds since the epoch, if the clock is simulated.
     simulated: Option<Cell<u64>>,
+    quiet: Duration,
     id: ClockId,
 }
 
@@ -30,20 +31,26 @@ impl ClockId {
 
 impl Clock {
     pub(crate) const fn real() -> Clock {
-        Clock { simulated: None, id: ClockId::REAL }
+        Clock { simulated: None, quiet: Duration::ZERO, id: ClockId::REAL }
     }
 
-    pub(crate) fn simulated() -> Clock {
+    /// One that moves on when awaited sockets have been quiet for so long, in real time.
+    pub(crate) fn simulated(quiet: Duration) -> Clock {
         // Not part of what threads share with a loop, so not from the facade.
         static NEXT: AtomicU32 = AtomicU32::new(1);
         Clock {
             simulated: Some(Cell::new(since_epoch(Instant::now()))),
+            quiet,
             id: ClockId(NEXT.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
     pub(crate) fn id(&self) -> ClockId {
         self.id
+    }
+
+    pub(crate) fn quiet(&self) -> Duration {
+        self.quiet
     }
 
     pub(crate) fn is_simulated(&self) -> bool {
@@ -128,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_simulated_clock_moves_when_told_and_never_back() {
-        let clock = Clock::simulated();
+        let clock = Clock::simulated(Duration::ZERO);
         let start = clock.nanos();
         clock.set(start + 500);
         clock.set(start + 300);

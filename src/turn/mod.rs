@@ -56,10 +56,6 @@ pub(crate) struct Core {
     _tracked: loom::alloc::Track<()>,
 }
 
-/// How long awaited sockets must be quiet, in real time, before a simulated clock moves on: what is
-/// on its way from another process should come first.
-const QUIET: Duration = Duration::from_millis(10);
-
 /// What became of a wait.
 #[derive(PartialEq)]
 pub(crate) enum Waited {
@@ -433,7 +429,7 @@ impl Core {
         }
         match earliest {
             Some(deadline) if self.clock.is_simulated() && !held => {
-                if awaited && self.is_stirred(QUIET) {
+                if awaited && self.is_stirred(self.clock.quiet()) {
                     self.news.set(true);
                 } else {
                     self.clock.set(deadline);

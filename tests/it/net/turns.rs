@@ -459,3 +459,32 @@ fn the_readme_shows_the_example_of_the_docs() {
     let docs: String = docs.flat_map(|line| [line, "\n"]).collect();
     assert!(docs.contains(shown), "the two differ:\n{shown}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn how_long_sockets_hold_virtual_time_back_is_a_choice() {
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create,
+        timerfd_settime,
+    };
+    let answered = |quiet| {
+        let l = Loop::builder().virtual_time().sockets_quiet_for(quiet).build();
+        l.block_on(async {
+            // For a peer that is slower than what is waited for by default; real, as the silence is.
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, flags).unwrap();
+            let [once, at] = [0, 30_000_000].map(|tv_nsec| Timespec { tv_sec: 0, tv_nsec });
+            let spec = Itimerspec { it_interval: once, it_value: at };
+            timerfd_settime(&timer, TimerfdTimerFlags::empty(), &spec).unwrap();
+            let timer = Async::new(timer).unwrap();
+            timeout(
+                Duration::from_secs(1),
+                timer.read_with(|fd| Ok(rustix::io::read(fd, &mut [0; 8])?)),
+            )
+            .await
+            .is_ok()
+        })
+    };
+    assert!(answered(Duration::from_secs(100)));
+    assert!(!answered(Duration::ZERO));
+}
