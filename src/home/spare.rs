@@ -21,46 +21,65 @@ const KEPT: bool = cfg!(not(loom));
 /// How many entries and blocks a home may have that is kept for the next loop.
 const FEW: usize = 16;
 
-/// The one that is kept, or none.
-struct Spare(Cell<Option<NonNull<Home>>>);
+/// Whether what is kept goes when the thread ends.
+#[derive(Clone, Copy, PartialEq)]
+enum Guard {
+    /// Nothing was kept yet.
+    Absent,
+    Set,
+    /// The thread ends: nothing is kept any more.
+    Gone,
+}
 
-impl Drop for Spare {
+thread_local! {
+    /// The home that is kept, or none. Neither this nor the next needs a destructor, so they are there
+    /// until the very end, and no access asks whether they still are.
+    static SPARE: Cell<Option<NonNull<Home>>> = const { Cell::new(None) };
+    static GUARD: Cell<Guard> = const { Cell::new(Guard::Absent) };
+    static END: End = const { End };
+}
+
+/// Dropped when the thread ends.
+struct End;
+
+impl Drop for End {
     fn drop(&mut self) {
-        if let Some(home) = self.0.take() {
+        GUARD.set(Guard::Gone);
+        if let Some(home) = SPARE.take() {
             // SAFETY: [spare]: the reference is the last one.
             unsafe { Home::release(home) };
         }
     }
 }
 
-thread_local! {
-    static SPARE: Spare = const { Spare(Cell::new(None)) };
-}
-
 /// The home that is kept, with the loop's own reference to it.
 #[inline]
 pub(crate) fn take_spare() -> Option<NonNull<Home>> {
-    if !KEPT {
-        return None;
-    }
-    // A loop that is made while the thread ends may come too late.
-    SPARE.try_with(|spare| spare.0.take()).ok().flatten()
+    if KEPT { SPARE.take() } else { None }
 }
 
-/// Keeps a home; false if there is one already.
+/// Keeps a home; false if there is one already, or the thread ends.
 ///
 /// # Safety
 /// `[spare]`. If true, the caller has given its reference away.
 #[inline(always)]
 pub(crate) unsafe fn keep_spare(home: NonNull<Home>) -> bool {
-    let keep = |spare: &Spare| {
-        let is_free = spare.0.get().is_none();
-        if is_free {
-            spare.0.set(Some(home));
-        }
-        is_free
-    };
-    KEPT && SPARE.try_with(keep).unwrap_or(false)
+    let is_free = KEPT && (GUARD.get() == Guard::Set || set_guard()) && SPARE.get().is_none();
+    if is_free {
+        SPARE.set(Some(home));
+    }
+    is_free
+}
+
+/// Has what is kept go when the thread ends; false if that is now.
+#[cold]
+#[inline(never)]
+fn set_guard() -> bool {
+    let is_set = GUARD.get() != Guard::Gone && END.try_with(|_| ()).is_ok();
+    if is_set {
+        GUARD.set(Guard::Set);
+    }
+    is_set
 }
 
 impl Home {
