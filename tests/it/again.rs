@@ -25,6 +25,11 @@ use boucle::{
 
 use crate::support::{Drops, Log, blocks, boom, on_drop, poll_with};
 
+/// Calls `f` in the poll of whoever awaits this, at once.
+fn with_cx<R>(mut f: impl FnMut(&mut Context<'_>) -> R) -> impl Future<Output = R> {
+    poll_fn(move |cx| Poll::Ready(f(cx)))
+}
+
 /// A loop, and how often it has called its host.
 fn hosted() -> (Loop, impl Fn() -> usize) {
     let (l, rings) = (Loop::new(), Arc::new(AtomicUsize::new(0)));
@@ -35,19 +40,22 @@ fn hosted() -> (Loop, impl Fn() -> usize) {
     (l, move || rings.load(Ordering::SeqCst))
 }
 
+/// What a loop is driven to do, in words and in deed.
+type Life = (&'static str, fn(&Loop));
+
 /// A task that has ended may still stand in the ready queue when the call returns that drives the
 /// loop. Nothing is ready all the same.
 #[test]
 fn t48_a_host_is_told_after_a_call_that_left_ended_tasks_in_the_queue() {
-    let lives: [(&str, fn(&Loop)); 4] = [
+    let lives: [Life; 4] = [
         ("a guest that main cancels", |l| l.block_on(async { assert!(spawn(forever()).cancel()) })),
         ("main, woken as it ends at once", |l| {
-            l.block_on(poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())));
+            l.block_on(with_cx(|cx| cx.waker().wake_by_ref()));
         }),
         ("main, woken as it ends later", |l| {
             l.block_on(async {
                 yield_now().await;
-                poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await;
+                with_cx(|cx| cx.waker().wake_by_ref()).await;
             });
         }),
         ("guests, one behind the other", |l| {
@@ -220,7 +228,7 @@ async fn guest(program: Shared, name: usize) -> u32 {
     if name % 3 == 0 {
         let of = program.clone();
         let keeps = |cx: &mut Context<'_>| keep(&of, Survivor::Waker(cx.waker().clone()));
-        poll_fn(|cx| Poll::Ready(keeps(cx))).await;
+        with_cx(keeps).await;
     }
     if name % 5 == 0 {
         yield_now().await;
@@ -292,9 +300,9 @@ async fn step(program: &Shared) {
         1 => keep(program, Survivor::Handle(spawn(guest(program.clone(), name)))),
         2 => keep(program, Survivor::Handle(spawn(guest(program.clone(), name)).named("named"))),
         3 => yield_now().await,
-        4 => poll_fn(|cx| Poll::Ready(cx.waker().wake_by_ref())).await,
+        4 => with_cx(|cx| cx.waker().wake_by_ref()).await,
         5 => {
-            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+            let waker = with_cx(|cx| cx.waker().clone()).await;
             keep(program, Survivor::Waker(waker));
         }
         6 => {
@@ -354,7 +362,7 @@ fn live(program: &Shared) {
         for _ in 0..steps {
             step(&of).await;
             if number(&of, 2) == 0 {
-                poll_fn(|cx| Poll::Ready(meet(&of, Some(cx)))).await;
+                with_cx(|cx| meet(&of, Some(cx))).await;
             }
         }
         Marked
