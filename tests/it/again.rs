@@ -23,7 +23,9 @@ use boucle::{
     yield_now,
 };
 
-use crate::support::{Drops, Log, blocks, boom, on_drop, poll_with};
+#[cfg(all(unix, feature = "net"))]
+use crate::support::poll_with;
+use crate::support::{Drops, Log, blocks, boom, on_drop};
 
 /// Calls `f` in the poll of whoever awaits this, at once.
 fn with_cx<R>(mut f: impl FnMut(&mut Context<'_>) -> R) -> impl Future<Output = R> {
