@@ -98,6 +98,7 @@ impl<T: AsFd> Async<T> {
     /// [`into_inner`](Async::into_inner).
     ///
     /// ```compile_fail,E0599
+    /// # fn t78_what_is_registered_cannot_be_replaced() {
     /// use std::os::unix::net::UnixStream;
     ///
     /// boucle::block_on(async {
@@ -106,6 +107,7 @@ impl<T: AsFd> Async<T> {
     ///     // The loop would go on waiting for a descriptor that somebody else has by then.
     ///     *a.get_mut() = b;
     /// });
+    /// # }
     /// ```
     pub fn get_ref(&self) -> &T {
         self.source.get()

@@ -62,6 +62,9 @@ const BANNED: &[&str] = &[
     concat!("thread::", "sleep"),
 ];
 
+/// How many traps there are: faults that were found in other executors, each with a number.
+const TRAPS: usize = 92;
+
 struct File {
     /// Relative to its folder, with slashes.
     path: String,
@@ -339,6 +342,61 @@ fn nothing_is_left_undone_or_slept_away() {
     report(&complaints);
 }
 
+/// The trap that the test on this line springs, `7` for `fn t07_...`.
+fn trap(line: &str) -> Option<usize> {
+    let (before, name) = line.split_once("fn t")?;
+    let (number, _) = name.split_once('_')?;
+    // In a doctest, the line may be hidden.
+    let is_name = before.trim_matches(['/', '#', ' ']).is_empty() && number.len() == 2;
+    number.parse().ok().filter(|_| is_name)
+}
+
+/// Whether the function on this line is run: as a test that is never ignored, or by what it must
+/// not do, in a doctest.
+fn is_sprung(lines: &[&str], at: usize) -> bool {
+    if lines[at].trim_start().starts_with("///") {
+        let fence = lines[..at].iter().rev().find(|line| line.contains("```"));
+        return fence.is_some_and(|fence| fence.contains("```compile_fail"));
+    }
+    let is_above = |line: &&&str| !line.trim().is_empty() && !line.trim_end().ends_with(['}', ';']);
+    let above: Vec<&str> =
+        lines[..at].iter().rev().take_while(is_above).map(|line| line.trim()).collect();
+    above.contains(&"#[test]") && !above.iter().any(|line| line.contains("ignore"))
+}
+
+#[test]
+fn every_trap_has_a_test() {
+    let mut complaints = Vec::new();
+    let mut sprung = BTreeSet::new();
+    for folder in ["src", "tests"] {
+        for File { path, text, .. } in files(folder) {
+            let lines: Vec<&str> = text.lines().collect();
+            for (at, line) in lines.iter().enumerate() {
+                let Some(number) = trap(line) else { continue };
+                let here = format!("{folder}/{path}:{}", at + 1);
+                if !(1..=TRAPS).contains(&number) {
+                    complaints.push(format!("{here}: there is no trap {number}"));
+                } else if is_sprung(&lines, at) {
+                    sprung.insert(number);
+                } else {
+                    complaints.push(format!("{here}: the test of trap {number} is not run"));
+                }
+            }
+        }
+    }
+    let excused = include_str!("traps.txt").lines().filter(|line| !line.starts_with('#'));
+    for (number, reason) in excused.filter_map(|line| line.split_once(' ')) {
+        assert!(!reason.trim().is_empty(), "trap {number} is excused for no reason");
+        if !sprung.insert(number.parse().expect("a line begins with a number")) {
+            complaints.push(format!("tests/it/traps.txt: trap {number} has a test, or two lines"));
+        }
+    }
+    for number in (1..=TRAPS).filter(|number| !sprung.contains(number)) {
+        complaints.push(format!("trap {number} has no test `t{number:02}_...`, nor a reason"));
+    }
+    report(&complaints);
+}
+
 #[test]
 fn unsafe_code_is_announced_on_the_door_and_explained_on_the_spot() {
     let src = files("src");
@@ -391,4 +449,14 @@ fn the_readers_of_source_can_read() {
     ]);
     assert_eq!(circle(&graph, "a"), ["a", "b", "c"]);
     assert_eq!(circle(&graph, "d"), [""; 0]);
+    let numbers =
+        ["fn t07_x() {", "    /// # fn t78_x() {", "async fn t07_x()", "fn t7_x()", "fn to"];
+    assert_eq!(numbers.map(trap), [Some(7), Some(78), None, None, None]);
+    let run = ["}", "#[test]", "#[cfg(unix)]", "fn t01_x() {"];
+    let not_run = ["#[test]", "fn other() {}", "", "fn t01_x() {"];
+    let ignored = ["#[test]", "#[cfg_attr(unix, ignore)]", "#[should_panic]", "fn t01_x() {"];
+    let compiles = ["/// ```compile_fail", "/// ```", "/// ```", "/// # fn t01_x() {"];
+    let fails = ["/// ```", "/// ```", "/// ```compile_fail", "/// # fn t01_x() {"];
+    let all = [run, not_run, ignored, compiles, fails];
+    assert_eq!(all.map(|lines| is_sprung(&lines, 3)), [true, false, false, false, true]);
 }

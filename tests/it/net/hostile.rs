@@ -162,7 +162,7 @@ impl AsFd for Liar {
 }
 
 #[test]
-fn a_liar_hurts_no_other_source() {
+fn t78_a_source_that_shows_another_descriptor_hurts_nobody() {
     run(async {
         for end in [drop, |liar: Async<Liar>| drop(liar.into_inner())] {
             let (mut peer, other) = UnixStream::pair()?;
