@@ -47,6 +47,20 @@ pub(crate) fn park_timeout(_: std::time::Duration) {
     park();
 }
 
+/// Whether a fault is planted, for `.ci/self-test`, which has the gates find it. In a build with
+/// `--cfg boucle_fault` one is chosen when the program starts; in any other there is none.
+#[cfg(boucle_fault)]
+pub(crate) fn planted(fault: &str) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    CHOSEN.get_or_init(|| std::env::var("BOUCLE_FAULT").ok()).as_deref() == Some(fault)
+}
+
+#[cfg(not(boucle_fault))]
+#[inline(always)]
+pub(crate) const fn planted(_: &str) -> bool {
+    false
+}
+
 /// Locks a mutex whose holder never runs user code, so that a poisoned one is still whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -14,7 +14,7 @@
 //! way: that is what hands the writer's memory over to the poll that follows. The bits never
 //! leave this file.
 
-use crate::facade::{AtomicUsize, Ordering};
+use crate::facade::{AtomicUsize, Ordering, planted};
 
 const WAKE: usize = 1;
 const POSTED: usize = 2;
@@ -99,8 +99,11 @@ impl Word {
             let new = (old | bits).wrapping_sub(less);
             // Ordering: Release hands over what this thread wrote before the wake or the drop;
             // Acquire is for the last reference of an orphan, which frees what others released.
-            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if orphan && dropped && count(new) == 0 && new & POSTED == 0 => {
+            let order = if planted("relaxed") { Ordering::Relaxed } else { Ordering::AcqRel };
+            let is_last = count(new) == 0 || planted("use_after_free") && count(new) == 1;
+            match self.0.compare_exchange_weak(old, new, order, Ordering::Relaxed) {
+                Ok(_) if planted("leak") && orphan => return Sent::Done,
+                Ok(_) if orphan && dropped && is_last && new & POSTED == 0 => {
                     return Sent::Last;
                 }
                 Ok(_) if !orphan && old & POSTED == 0 => return Sent::Post,

@@ -112,6 +112,7 @@ impl Waiter {
         }
         // Some of them for a loop that has gone.
         for waker in self.kept {
+            drop(waker.clone());
             waker.wake();
         }
     }
@@ -196,10 +197,11 @@ fn round(dice: &mut Dice) {
     l.block_on(async {
         let guest = |n| spawn(eat(queue.clone(), Dish::new(n)));
         let guests: Vec<JoinHandle<Dish>> = (0..GUESTS).map(guest).collect();
-        for _ in 0..dice.below(64) {
-            yield_now().await;
-        }
         if is_abrupt {
+            let until = WAKES.load(Relaxed) + dice.below(GUESTS * COURSES / 2);
+            while WAKES.load(Relaxed) < until {
+                yield_now().await;
+            }
             return;
         }
         for (n, guest) in (0..).zip(guests) {
