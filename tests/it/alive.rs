@@ -686,18 +686,22 @@ fn circles<F: AsyncFn()>(program: F) {
 fn a_circle_that_a_third_task_breaks_is_no_proof() {
     circles(async || {
         let (a, b) = (Rc::new(Mutex::new(())), Rc::new(Mutex::new(())));
+        // Open when both are in the poll in which they ask for their second: then the circle closes.
+        let asked = Rc::new(Waiter::new(2));
         let both = |first: &Rc<Mutex<()>>, second: &Rc<Mutex<()>>| {
-            let (first, second) = (first.clone(), second.clone());
+            let (first, second, asked) = (first.clone(), second.clone(), asked.clone());
             spawn(async move {
                 let _first = first.lock().await;
                 sleep(MS).await;
+                asked.set();
                 drop(second.lock().await);
             })
         };
         let (up, down) = (both(&a, &b), both(&b, &a));
         let doctor = up.canceller();
         drop(spawn(async move {
-            sleep(5 * MS).await;
+            asked.wait().await;
+            sleep(MS).await;
             doctor.cancel();
         }));
         down.await.unwrap();
