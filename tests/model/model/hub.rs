@@ -180,6 +180,12 @@ impl Hub {
         self.lock().ready.is_empty()
     }
 
+    /// Who would be popped now.
+    pub(super) fn first(&self) -> Option<Key> {
+        let wakes = self.lock();
+        if wakes.lifo { wakes.ready.back() } else { wakes.ready.front() }.copied()
+    }
+
     pub(super) fn pop(&self) -> Option<Key> {
         let mut wakes = self.lock();
         let key = if wakes.lifo { wakes.ready.pop_back() } else { wakes.ready.pop_front() }?;

@@ -197,9 +197,20 @@ impl Core {
     }
 
     fn rest(&self) {
-        while self.hub.is_idle() && !self.hub.is_at_rest() {
+        while !self.has_ready() && !self.hub.is_at_rest() {
             self.look();
         }
+    }
+
+    /// Whether a task is ready that has not ended. Those that have, and come first, are forgotten.
+    fn has_ready(&self) -> bool {
+        while let Some(key) = self.hub.first() {
+            if self.tasks.borrow().contains_key(&key) {
+                return true;
+            }
+            self.hub.pop();
+        }
+        false
     }
 
     fn sleep(self: &Rc<Self>, after: u64) -> Sleep {
