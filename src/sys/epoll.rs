@@ -22,6 +22,7 @@ use rustix::{
 use super::{
     call::call,
     event::{EVENTS, Event},
+    returns,
 };
 
 /// Ends are told, so a short read or write shows that the next one would block.
@@ -114,6 +115,7 @@ fn timespec(duration: Duration) -> Timespec {
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Poller> {
+        returns::look();
         let epoll = call(|| Ok(epoll::create(epoll::CreateFlags::CLOEXEC)?))?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let bell = call(|| Ok(eventfd(0, flags)?))?;
@@ -155,7 +157,9 @@ impl Poller {
             },
         };
         let limit = limit.map(timespec);
-        match epoll::wait(&self.epoll, spare_capacity(&mut events.events), limit.as_ref()) {
+        let waited = epoll::wait(&self.epoll, spare_capacity(&mut events.events), limit.as_ref());
+        returns::refill();
+        match waited {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

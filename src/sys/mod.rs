@@ -17,7 +17,8 @@
 //!
 //! Every call to the system that makes, registers or uses a descriptor goes through [`call`], so that
 //! tests can have any of them fail; all but the wait itself, the bell, and plain questions and options
-//! of sockets, whose errors go straight to whoever asks.
+//! of sockets, whose errors go straight to whoever asks. It also keeps the processor from guessing wrong:
+//! see `returns`.
 
 mod call;
 #[cfg(all(target_os = "linux", not(boucle_portable)))]
@@ -27,6 +28,7 @@ mod event;
 pub(crate) mod fault;
 #[cfg(not(all(target_os = "linux", not(boucle_portable))))]
 mod portable;
+mod returns;
 
 pub(crate) use call::call;
 #[cfg(all(target_os = "linux", not(boucle_portable)))]

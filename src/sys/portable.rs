@@ -15,6 +15,7 @@ use polling::PollMode;
 use super::{
     call::call,
     event::{EVENTS, Event},
+    returns,
 };
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -65,6 +66,7 @@ impl Events {
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Poller> {
+        returns::look();
         let poller = call(polling::Poller::new)?;
         let is_edge = poller.supports_edge() && !cfg!(boucle_oneshot);
         Ok(Poller { poller, registered: (!is_edge).then(Mutex::default) })

@@ -15,6 +15,9 @@ const WARM_UP: usize = 10;
 /// Every round measures each server once, in a fresh process.
 const ROUNDS: usize = 31;
 
+/// How often system calls are counted.
+const COUNTS: usize = 9;
+
 const MANY: Load = Load { connections: 64, round_trips: 20_000 };
 const FEW: Load = Load { connections: 4, round_trips: 10_000 };
 const ONE: Load = Load { connections: 1, round_trips: 5_000 };
@@ -83,11 +86,16 @@ fn cpu_time(kind: Kind, load: Load, core: usize) -> Result<f64> {
     Ok(spent as f64 / load.round_trips as f64)
 }
 
-/// System calls of the server per round trip.
+/// System calls of the server per round trip: the median of some runs, since how many messages a
+/// wait brings hangs on who is ahead at the moment.
 fn calls(kind: Kind, load: Load, core: usize) -> Result<f64> {
-    let (mut server, mut client) = warm(kind, load, core)?;
-    let calls = syscalls::during(server.pid(), || client.round_trips(load.round_trips))?;
-    Ok(calls as f64 / load.round_trips as f64)
+    let mut calls = Vec::with_capacity(COUNTS);
+    for _ in 0..COUNTS {
+        let (mut server, mut client) = warm(kind, load, core)?;
+        let made = syscalls::during(server.pid(), || client.round_trips(load.round_trips))?;
+        calls.push(made as f64 / load.round_trips as f64);
+    }
+    Ok(median(calls))
 }
 
 fn warm(kind: Kind, load: Load, core: usize) -> Result<(Server, Client)> {
