@@ -39,6 +39,7 @@ impl Snapshot {
     ///     assert_eq!(snapshot.stuck().len(), 2);
     /// });
     /// ```
+    #[inline]
     pub fn stuck(&self) -> Vec<&TaskInfo> {
         let tasks = self.tasks();
         let mut stuck = vec![true; tasks.len()];

@@ -1,4 +1,6 @@
 //! How a snapshot is drawn: as a graph, in the language of Graphviz.
+//!
+//! All of it is `#[inline]`, so that it is compiled by those who draw, and by nobody else.
 
 use std::{
     fmt::{self, Write},
@@ -38,6 +40,7 @@ impl Snapshot {
     /// assert!(dot.contains(r#"t1 [label="main #1\nWAITING""#));
     /// ```
     #[must_use]
+    #[inline]
     pub fn to_dot(&self) -> String {
         let mut text = String::new();
         let _ = Drawing::of(self).write(&mut text);
@@ -53,6 +56,7 @@ struct Drawing<'s> {
 }
 
 impl<'s> Drawing<'s> {
+    #[inline]
     fn of(snapshot: &'s Snapshot) -> Self {
         let mut circles = Map::default();
         for circle in snapshot.circles() {
@@ -63,6 +67,7 @@ impl<'s> Drawing<'s> {
         Drawing { snapshot, stuck, circles }
     }
 
+    #[inline]
     fn write(&self, f: &mut String) -> fmt::Result {
         f.write_str("digraph boucle {\n")?;
         f.write_str("  graph [rankdir=LR];\n")?;
@@ -108,6 +113,7 @@ impl<'s> Drawing<'s> {
         f.write_str("}\n")
     }
 
+    #[inline]
     fn task(&self, f: &mut String, task: &TaskInfo) -> fmt::Result {
         let TaskInfo { id, name, status, .. } = task;
         let label = Quoted(format!("{name} {id}\n{status}"));
@@ -124,6 +130,7 @@ impl<'s> Drawing<'s> {
         writeln!(f, "{border}, tooltip={tip}];")
     }
 
+    #[inline]
     fn wait(&self, f: &mut String, task: &TaskInfo, index: usize, wait: &WaitInfo) -> fmt::Result {
         let id = task.id.0;
         let plain = |f: &mut String, text: &str| {
@@ -165,6 +172,7 @@ impl<'s> Drawing<'s> {
     }
 
     /// Tasks that are mentioned and not in the list, such as those that have ended.
+    #[inline]
     fn elsewhere<'r>(&'r self, resources: &[&'r Resource]) -> Vec<&'r TaskRef> {
         let waits = self.snapshot.tasks().iter().flat_map(|task| &task.waits);
         let awaited = waits.filter_map(|wait| match &wait.what {
@@ -180,6 +188,7 @@ impl<'s> Drawing<'s> {
     }
 
     /// The resources that circles lead through, and the tasks that took them.
+    #[inline]
     fn on_circles(&self) -> Set<(u64, Id)> {
         let waits = |id: &Id| self.snapshot.get(*id).and_then(|task| task.waits.first());
         let through = |(id, next): (&Id, &Id)| match &waits(id)?.what {
@@ -191,6 +200,7 @@ impl<'s> Drawing<'s> {
 }
 
 /// `mutex "orders"`
+#[inline]
 fn title(resource: &Resource) -> String {
     let kind = match resource.kind {
         ResourceKind::Waiter => "waiter",
@@ -208,6 +218,7 @@ fn title(resource: &Resource) -> String {
 }
 
 /// What a task wants of a resource.
+#[inline]
 fn wish(resource: &Resource, wants: usize) -> String {
     match resource.kind {
         ResourceKind::Waiter => "its opening".into(),
@@ -225,6 +236,7 @@ fn wish(resource: &Resource, wants: usize) -> String {
 struct Quoted(String);
 
 impl fmt::Display for Quoted {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
         for c in self.0.chars() {

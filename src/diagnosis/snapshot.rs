@@ -145,6 +145,7 @@ impl Snapshot {
     /// let stalled = l.try_block_on(gate.wait()).unwrap_err();
     /// assert_eq!(stalled.snapshot().resources()[0].kind, ResourceKind::Waiter);
     /// ```
+    #[inline]
     pub fn resources(&self) -> Vec<&Resource> {
         let waits = self.tasks.iter().flat_map(|task| &task.waits);
         let mut resources: Vec<&Resource> = waits
