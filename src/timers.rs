@@ -13,13 +13,11 @@
 
 use std::time::Instant;
 
-use crate::{
-    call_site::CallSite, clock::since_epoch, heap::Heap, order::sort_by, slab::Slab, wakee::Wakee,
-};
+use crate::{call_site::CallSite, clock::since_epoch, heap::Heap, slab::Slab, wakee::Wakee};
 
 pub(crate) struct Timers {
     slots: Slab<Slot>,
-    heap: Heap<Entry>,
+    heap: Heap<u128>,
     staged: Vec<Staged>,
     dead: usize,
     /// The `born` that has order zero; those before it have it too.
@@ -41,7 +39,8 @@ struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key(pub(crate) u32);
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// As the heap has it.
+#[derive(Clone, Copy)]
 struct Entry(u128);
 
 impl Entry {
@@ -182,7 +181,7 @@ impl Timers {
 
     fn earliest_entry(&mut self) -> Option<u64> {
         loop {
-            let entry = self.heap.peek()?;
+            let entry = Entry(self.heap.peek()?);
             if entry.is_live(&mut self.slots) {
                 return Some(entry.deadline());
             }
@@ -197,7 +196,7 @@ impl Timers {
             match timer.live(&mut self.slots) {
                 Some(slot) => {
                     slot.deadline = since_epoch(slot.at);
-                    self.heap.push(Entry::new(slot.deadline, slot.order, timer.slot));
+                    self.heap.push(Entry::new(slot.deadline, slot.order, timer.slot).0);
                 }
                 None => self.buried(),
             }
@@ -220,7 +219,7 @@ impl Timers {
         // Who is first among equals, the heap knows.
         self.unstage();
         self.earliest_entry()?;
-        let entry = self.heap.pop()?;
+        let entry = Entry(self.heap.pop()?);
         self.slots.get_mut(entry.slot())?.wakee.take()
     }
 
@@ -244,7 +243,7 @@ impl Timers {
     /// Sweeps the dead entries out.
     fn sweep(&mut self) {
         let Timers { slots, heap, staged, .. } = self;
-        heap.rebuild(|entry| entry.is_live(slots));
+        heap.rebuild(|entry| Entry(*entry).is_live(slots));
         staged.retain(|timer| timer.live(slots).is_some());
         if staged.len() < staged.capacity() / 4 {
             staged.shrink_to(staged.len() * 2);
@@ -260,25 +259,28 @@ impl Timers {
     #[cold]
     fn renumber(&mut self, born: u64) -> u32 {
         self.sweep();
-        let mut orders: Vec<(u32, u32)> =
-            self.slots.iter_mut().map(|(index, slot)| (slot.order, index)).collect();
-        sort_by(&mut orders, |&(order, index)| u128::from(order) << 32 | u128::from(index));
-        for (order, &(_, index)) in (1..).zip(&orders) {
-            if let Some(slot) = self.slots.get_mut(index) {
+        let Timers { slots, heap, staged, base, .. } = self;
+        let mut oldest = Heap::new();
+        for (index, slot) in slots.iter_mut() {
+            oldest.push(Entry::new(0, slot.order, index).0);
+        }
+        let mut order = 1;
+        while let Some(entry) = oldest.pop() {
+            if let Some(slot) = slots.get_mut(Entry(entry).slot()) {
                 slot.order = order;
             }
+            order += 1;
         }
-        let order = orders.len() as u32 + 1;
-        self.base = born - u64::from(order);
-        let Timers { slots, heap, staged, .. } = self;
+        *base = born - u64::from(order);
         for timer in staged {
             if let Some(slot) = slots.get_mut(timer.slot) {
                 timer.order = slot.order;
             }
         }
-        heap.rebuild(|entry| {
+        heap.rebuild(|number| {
+            let entry = Entry(*number);
             if let Some(slot) = slots.get_mut(entry.slot()) {
-                *entry = Entry::new(entry.deadline(), slot.order, entry.slot());
+                *number = Entry::new(entry.deadline(), slot.order, entry.slot()).0;
             }
             true
         });

@@ -127,9 +127,8 @@ impl Polls {
         let mut spinners: Vec<Spinner> = spinners.map(|(spinner, _)| spinner).collect();
         drop(window);
         // The busiest first.
-        sort_by(&mut spinners, |spinner| {
-            u128::from(u64::MAX - spinner.polls) << 64 | spinner.task.id.number()
-        });
+        sort_by(&mut spinners, |spinner| spinner.task.id.number());
+        sort_by(&mut spinners, |spinner| u64::MAX - spinner.polls);
         if !spinners.is_empty() {
             // Whoever drives a loop on that has failed is to be told again.
             self.is_told.set(reaction != Reaction::Fail);

@@ -154,7 +154,7 @@ impl Snapshot {
                 _ => None,
             })
             .collect();
-        sort_by(&mut resources, |resource| resource.number.into());
+        sort_by(&mut resources, |resource| resource.number);
         resources.dedup_by_key(|resource| resource.number);
         resources
     }

@@ -32,8 +32,8 @@ pub struct Id(pub(crate) NonZeroU64);
 
 impl Id {
     /// To sort by.
-    pub(crate) fn number(self) -> u128 {
-        self.0.get().into()
+    pub(crate) fn number(self) -> u64 {
+        self.0.get()
     }
 }
 
