@@ -425,10 +425,14 @@ impl Node {
 /// Everybody on this thread who waits in a queue, in no particular order: nobody at the end of the
 /// thread, when the table may have gone before a loop has. Runs no user code.
 pub(crate) fn all_waiting() -> Vec<Waiting> {
-    let all = with_table(|table| {
-        Some(table.nodes.iter_mut().filter_map(|(_, node)| node.waiting()).collect())
+    let mut all = Vec::new();
+    with_table(|table| {
+        for (_, node) in table.nodes.iter_mut() {
+            all.extend(node.waiting());
+        }
+        Some(())
     });
-    all.unwrap_or_default()
+    all
 }
 
 /// A place, unless it is in this crate: where a poll names the line that awaits, and a gather or the

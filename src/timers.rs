@@ -234,8 +234,10 @@ impl Timers {
 
     /// Takes everybody who waits, in no particular order; their timers will never fire.
     pub(crate) fn take_all(&mut self) -> Vec<Wakee> {
-        let all: Vec<Wakee> =
-            self.slots.iter_mut().filter_map(|(_, slot)| slot.wakee.take()).collect();
+        let mut all = Vec::new();
+        for (_, slot) in self.slots.iter_mut() {
+            all.extend(slot.wakee.take());
+        }
         self.dead += all.len();
         all
     }

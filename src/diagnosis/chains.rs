@@ -86,10 +86,12 @@ impl Snapshot {
     /// The circles of tasks of which each waits for the next alone. O(n log n).
     pub(super) fn circles(&self) -> Vec<Vec<Id>> {
         let tasks = self.tasks();
-        let next: Vec<Option<usize>> =
-            tasks.iter().map(|task| self.position(sole(task)?)).collect();
-        // Which walk has come by; none began at the end.
-        let mut seen = vec![tasks.len(); tasks.len()];
+        // Who comes next, and which walk has come by; none began at the end.
+        let (mut next, mut seen) = (Vec::new(), Vec::new());
+        for task in tasks {
+            next.push(sole(task).and_then(|id| self.position(id)));
+            seen.push(tasks.len());
+        }
         let mut circles = Vec::new();
         for start in 0..tasks.len() {
             let mut at = start;
@@ -122,6 +124,7 @@ enum Needs {
     Elsewhere,
 }
 
+#[inline]
 fn needs(what: &WaitsFor) -> Needs {
     match what {
         WaitsFor::Task(task) => Needs::Tasks(vec![task.id]),

@@ -49,9 +49,13 @@ impl Leftovers {
         // Who waits for ever on purpose is meant to be there.
         let meant =
             |task: &TaskInfo| matches!(&*task.waits, [WaitInfo { what: WaitsFor::Forever, .. }]);
-        let ids: Vec<_> =
-            alive.tasks().iter().filter(|task| !meant(task)).map(|task| task.id).collect();
-        let alive = alive.only(ids);
+        let mut ids = Vec::new();
+        for task in alive.tasks() {
+            if !meant(task) {
+                ids.push(task.id);
+            }
+        }
+        let alive = alive.only(&ids);
         let untaken = Snapshot::of_dead(core, core.tasks.untaken());
         Leftovers { alive, untaken, wakers: 0 }
     }
@@ -113,9 +117,11 @@ impl fmt::Display for Leftovers {
             (self.wakers, "waker that somebody keeps", "wakers that somebody keeps"),
         ];
         let mut comma = "";
-        for (count, one, many) in counts.into_iter().filter(|(count, ..)| *count > 0) {
-            write!(f, "{comma}{count} {}", if count == 1 { one } else { many })?;
-            comma = ", ";
+        for (count, one, many) in counts {
+            if count > 0 {
+                write!(f, "{comma}{count} {}", if count == 1 { one } else { many })?;
+                comma = ", ";
+            }
         }
         self.alive.report(f, "  ")?;
         self.untaken.report(f, "  ")

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -10,11 +11,7 @@ use super::{
     diagnostic::{Diagnostic, Reaction, Spinner},
     info::TaskRef,
 };
-use crate::{
-    map::Map,
-    order::sort_by,
-    task::{Id, Polled},
-};
+use crate::{map::Map, order::sort_by, task::Polled};
 
 /// How many polls are looked at before a stretch is judged, at most.
 const WINDOW: u64 = 4096;
@@ -36,9 +33,18 @@ pub(crate) struct Polls {
     /// This stretch was told.
     is_told: Cell<bool>,
     /// Who was polled in the last part of the stretch, and in how many polls it woke itself.
-    window: RefCell<Map<Id, (Spinner, u64)>>,
+    window: RefCell<Window>,
     found: RefCell<Vec<(Reaction, Diagnostic)>>,
     has_found: Cell<bool>,
+}
+
+/// Who was polled, in the order of their first polls.
+#[derive(Default)]
+struct Window {
+    /// Each with the number of its polls in which it woke itself.
+    spinners: Vec<(Spinner, u64)>,
+    /// Where in that list a task is.
+    index: Map<u64, usize>,
 }
 
 /// The time, for durations of polls: real, whatever the clock of the loop says.
@@ -63,7 +69,9 @@ impl Polls {
         if news {
             self.stretch.set(0);
             self.is_told.set(false);
-            self.window.borrow_mut().clear();
+            let mut window = self.window.borrow_mut();
+            window.spinners.clear();
+            window.index.clear();
         }
         if let Some(watchdog) = &self.watchdog {
             watchdog.begin();
@@ -110,21 +118,30 @@ impl Polls {
             return;
         }
         let mut window = self.window.borrow_mut();
-        let (spinner, woken) = window.entry(task.id()).or_insert_with(|| {
-            let spawned_at = task.place();
-            (Spinner { task: named(task), spawned_at, polls: 0, of: size }, 0)
-        });
+        let Window { spinners, index } = &mut *window;
+        let key = task.id().number();
+        let at = match index.get(&key) {
+            Some(&at) => at,
+            None => {
+                let spawned_at = task.place();
+                spinners.push((Spinner { task: named(task), spawned_at, polls: 0, of: size }, 0));
+                index.insert(key, spinners.len() - 1);
+                spinners.len() - 1
+            }
+        };
+        let (spinner, woken) = &mut spinners[at];
         spinner.polls += 1;
         *woken += u64::from(task.woke_itself());
         if counted < polls {
             return;
         }
         self.stretch.set(0);
-        let spins = |(spinner, woken): &(Spinner, u64)| {
-            *woken == spinner.polls && spinner.polls * SHARE >= size
-        };
-        let spinners = window.drain().map(|(_, found)| found).filter(spins);
-        let mut spinners: Vec<Spinner> = spinners.map(|(spinner, _)| spinner).collect();
+        let mut spinners = Vec::new();
+        for (spinner, woken) in mem::take(&mut *window).spinners {
+            if woken == spinner.polls && spinner.polls * SHARE >= size {
+                spinners.push(spinner);
+            }
+        }
         drop(window);
         // The busiest first.
         sort_by(&mut spinners, |spinner| spinner.task.id.number());

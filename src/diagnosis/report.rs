@@ -24,7 +24,7 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = String::new();
         self.report(&mut lines, "")?;
-        f.write_str(lines.trim_start_matches('\n'))
+        f.write_str(lines.strip_prefix("\n").unwrap_or(&lines))
     }
 }
 
@@ -36,8 +36,10 @@ impl Snapshot {
             write!(f, "\n{indent}cycle: {}", self.circle(circle))?;
             // Further down they may fall victim to the limit, and they are what matters.
             let members = if self.tasks().len() > LINES { &**circle } else { &[] };
-            for task in members.iter().take(LINKS).filter_map(|id| self.get(*id)) {
-                write!(f, "\n{indent}  {}", Line { task, at: self.at() })?;
+            for id in members.iter().take(LINKS) {
+                if let Some(task) = self.get(*id) {
+                    write!(f, "\n{indent}  {}", Line { task, at: self.at() })?;
+                }
             }
         }
         if circles.len() > ALIKE {
@@ -45,16 +47,17 @@ impl Snapshot {
         }
         // Of each task, by its place in the list; and, at last, those without a parent.
         let mut children = vec![Vec::new(); self.tasks().len() + 1];
-        let position = |id: Option<Id>| id.and_then(|id| self.position(id));
-        let place = |id| position(id).unwrap_or(self.tasks().len());
+        let nobody = self.tasks().len();
+        let place = |id: Option<Id>| id.and_then(|id| self.position(id)).unwrap_or(nobody);
         for task in self.tasks() {
             children[place(task.parent)].push(task);
         }
         // What is still to be written, the next one last: how deep, and who.
         let mut left: Vec<(usize, &TaskInfo)> = Vec::new();
         let push = |left: &mut Vec<_>, depth, of| {
-            let children: &[&TaskInfo] = &children[place(of)];
-            left.extend(children.iter().rev().map(|task| (depth, *task)));
+            for task in children[place(of)].iter().rev() {
+                left.push((depth, *task));
+            }
         };
         push(&mut left, 0, None);
         let (mut lines, mut written) = (0, 0);
@@ -72,12 +75,14 @@ impl Snapshot {
                 continue;
             }
             let like = line.key();
-            let is_alike = |(other_depth, other): &&(usize, &TaskInfo)| {
-                *other_depth == depth
-                    && !has_children(other)
-                    && Line { task: other, at: self.at() }.key() == like
-            };
-            let alike = left.iter().rev().take_while(is_alike).count();
+            let mut alike = 0;
+            for &(other_depth, task) in left.iter().rev() {
+                let other = Line { task, at: self.at() };
+                if other_depth != depth || has_children(task) || other.key() != like {
+                    break;
+                }
+                alike += 1;
+            }
             if alike >= ALIKE {
                 left.truncate(left.len() - alike);
                 written += alike;
@@ -89,15 +94,21 @@ impl Snapshot {
 
     /// `a #1 -> b #2 -> a #1`
     fn circle(&self, circle: &[Id]) -> String {
-        let name = |id: &Id| {
-            TaskRef { id: *id, name: self.get(*id).map(|task| task.name.clone()) }.to_string()
-        };
-        let mut links: Vec<String> = circle.iter().take(LINKS).map(name).collect();
-        if circle.len() > LINKS {
-            links.push(format!("{} more", circle.len() - LINKS));
+        let mut text = String::new();
+        for id in circle.iter().take(LINKS) {
+            let _ = write!(text, "{} -> ", self.named(*id));
         }
-        links.extend(circle.first().map(name));
-        links.join(" -> ")
+        if circle.len() > LINKS {
+            let _ = write!(text, "{} more -> ", circle.len() - LINKS);
+        }
+        if let Some(first) = circle.first() {
+            let _ = write!(text, "{}", self.named(*first));
+        }
+        text
+    }
+
+    fn named(&self, id: Id) -> TaskRef {
+        TaskRef { id, name: self.get(id).map(|task| task.name.clone()) }
     }
 }
 
@@ -208,7 +219,13 @@ impl fmt::Display for Line<'_> {
         let TaskInfo { id, name, status, spawned_at, waits, .. } = self.task;
         write!(f, "{name} {id} {status}")?;
         if !waits.is_empty() {
-            let since = waits.iter().filter_map(|wait| wait.since).min();
+            let mut since = None;
+            for wait in waits {
+                since = match (since, wait.since) {
+                    (Some(a), Some(b)) => Some(Instant::min(a, b)),
+                    (a, b) => a.or(b),
+                };
+            }
             f.write_str(", waiting ")?;
             if let Some(waited) = ago(self.at, since) {
                 write!(f, "{} ", Span(waited))?;

@@ -12,7 +12,6 @@ use super::info::{Resource, TaskInfo, TaskRef, WaitInfo, WaitsFor};
 use crate::{
     clock::instant,
     current::current,
-    home::Who,
     map::Map,
     order::sort_by,
     queue::{self, Line, ResourceKind},
@@ -52,14 +51,15 @@ pub fn snapshot() -> Snapshot {
 impl Snapshot {
     pub(crate) fn of(core: &Core) -> Snapshot {
         let seen = core.tasks.survey();
-        let mut gathering = Gathering {
-            index: seen.iter().enumerate().map(|(at, seen)| (seen.header.cast(), at)).collect(),
-            waits: seen.iter().map(|_| Vec::new()).collect(),
-            resources: Map::default(),
-            foreign: vec![false; seen.len()],
-        };
-        gathering.joins(&seen);
-        gathering.queues(core, &seen);
+        let mut gathering = Gathering::default();
+        gathering.index.reserve(seen.len());
+        gathering.tasks.reserve(seen.len());
+        for seen in seen {
+            gathering.index.insert(key(seen.header.cast()), gathering.tasks.len());
+            gathering.tasks.push(Found { seen, waits: Vec::new(), is_foreign: false });
+        }
+        gathering.joins();
+        gathering.queues(core);
         core.each_timer(|wakee, at, site| {
             let site = site.location().and_then(queue::of_user);
             gathering.add(wakee.behind(), WaitsFor::Timer(at), None, site);
@@ -68,29 +68,37 @@ impl Snapshot {
             gathering.add(wakee.behind(), WaitsFor::Io(what), None, None);
         });
         for parent in core.tasks.foreign_parents() {
-            if let Some(&at) = gathering.index.get(&parent) {
-                gathering.foreign[at] = true;
+            if let Some(task) = gathering.task(parent) {
+                task.is_foreign = true;
             }
         }
-        let found = gathering.waits.into_iter().zip(gathering.foreign);
-        let tasks =
-            seen.into_iter().zip(found).map(|(seen, (waits, foreign))| info(seen, waits, foreign));
-        Snapshot { at: core.now(), tasks: tasks.collect() }
+        Snapshot::from(core, gathering.tasks)
     }
 
     /// Tasks that wait for nothing.
     pub(super) fn of_dead(core: &Core, dead: Vec<Seen>) -> Snapshot {
-        let tasks = dead.into_iter().map(|seen| info(seen, Vec::new(), false));
-        let mut tasks: Vec<TaskInfo> = tasks.collect();
-        sort_by(&mut tasks, |task| task.id.number());
+        let mut tasks = Vec::with_capacity(dead.len());
+        for seen in dead {
+            tasks.push(Found { seen, waits: Vec::new(), is_foreign: false });
+        }
+        sort_by(&mut tasks, |task| task.seen.id.number());
+        Snapshot::from(core, tasks)
+    }
+
+    fn from(core: &Core, found: Vec<Found>) -> Snapshot {
+        let mut tasks = Vec::with_capacity(found.len());
+        for found in found {
+            tasks.push(info(found));
+        }
         Snapshot { at: core.now(), tasks }
     }
 
-    /// The same moment, with these tasks alone.
-    pub(super) fn only(&self, tasks: impl IntoIterator<Item = Id>) -> Snapshot {
-        let mut ids: Vec<Id> = tasks.into_iter().collect();
-        sort_by(&mut ids, |id| id.number());
-        let tasks = ids.into_iter().filter_map(|id| self.get(id)).cloned().collect();
+    /// The same moment, with these tasks alone; they are in the order in which they were spawned.
+    pub(super) fn only(&self, ids: &[Id]) -> Snapshot {
+        let mut tasks = Vec::with_capacity(ids.len());
+        for id in ids {
+            tasks.extend(self.get(*id).cloned());
+        }
         Snapshot { at: self.at, tasks }
     }
 
@@ -161,17 +169,35 @@ impl Snapshot {
 }
 
 /// What was found so far.
+#[derive(Default)]
 struct Gathering {
+    tasks: Vec<Found>,
     /// Where in the list of tasks the one is that goes on when this is woken.
-    index: Map<NonNull<Target>, usize>,
-    waits: Vec<Vec<WaitInfo>>,
-    /// By the numbers of their lines.
-    resources: Map<u32, Option<Arc<Resource>>>,
-    /// Whose children somebody else may wake.
-    foreign: Vec<bool>,
+    index: Map<u64, usize>,
+    resources: Vec<Option<Arc<Resource>>>,
+    /// Where in the list of resources the one is that has this line.
+    lines: Map<u64, usize>,
+}
+
+/// What was found of one task.
+struct Found {
+    seen: Seen,
+    waits: Vec<WaitInfo>,
+    /// Whether somebody else may wake its children.
+    is_foreign: bool,
+}
+
+/// What a target is called in an index.
+fn key(target: NonNull<Target>) -> u64 {
+    target.addr().get() as u64
 }
 
 impl Gathering {
+    /// The task that goes on when this is woken.
+    fn task(&mut self, target: NonNull<Target>) -> Option<&mut Found> {
+        self.index.get(&key(target)).map(|&at| &mut self.tasks[at])
+    }
+
     fn add(
         &mut self,
         task: Option<NonNull<Target>>,
@@ -179,38 +205,65 @@ impl Gathering {
         since: Option<Instant>,
         at: Option<&'static Location<'static>>,
     ) {
-        if let Some(&index) = task.and_then(|task| self.index.get(&task)) {
-            let waits = &mut self.waits[index];
-            if waits.capacity() == 0 {
+        if let Some(task) = task.and_then(|task| self.task(task)) {
+            if task.waits.capacity() == 0 {
                 // Most tasks wait for one thing, and a vector makes room for four.
-                waits.reserve_exact(1);
+                task.waits.reserve_exact(1);
             }
-            waits.push(WaitInfo { what, since, at });
+            task.waits.push(WaitInfo { what, since, at });
         }
     }
 
-    fn joins(&mut self, seen: &[Seen]) {
-        for awaited in seen {
-            let task = TaskRef { id: awaited.id, name: Some(awaited.name.clone()) };
-            let waiter = awaited.awaited_by.and_then(|waiter| self.index.get(&waiter));
-            let at = waiter.and_then(|&waiter| seen[waiter].joins_at).and_then(queue::of_user);
-            self.add(awaited.awaited_by, WaitsFor::Task(task), None, at);
+    fn joins(&mut self) {
+        for at in 0..self.tasks.len() {
+            let Seen { id, ref name, awaited_by, .. } = self.tasks[at].seen;
+            if let Some(waiter) = awaited_by {
+                let what = WaitsFor::Task(TaskRef { id, name: Some(name.clone()) });
+                let at = self.task(waiter).and_then(|waiter| waiter.seen.joins_at);
+                self.add(awaited_by, what, None, at.and_then(queue::of_user));
+            }
         }
     }
 
-    fn queues(&mut self, core: &Core, seen: &[Seen]) {
+    fn queues(&mut self, core: &Core) {
         for waiting in queue::all_waiting() {
-            let Some(task) = waiting.task.filter(|task| self.index.contains_key(task)) else {
+            let Some(task) = waiting.task.filter(|task| self.index.contains_key(&key(*task)))
+            else {
                 continue;
             };
-            let resource = self.resources.entry(waiting.line);
-            let resource = resource.or_insert_with(|| resource_of(core, seen, waiting.line));
-            if let Some(resource) = resource.clone() {
+            if let Some(resource) = self.resource(core, waiting.line) {
                 let what = WaitsFor::Resource { resource, wants: waiting.wants };
                 let at = queue::of_user(waiting.at);
                 self.add(Some(task), what, moment(waiting.since), at);
             }
         }
+    }
+
+    /// What those wait for who are in this line.
+    fn resource(&mut self, core: &Core, line: u32) -> Option<Arc<Resource>> {
+        if let Some(&at) = self.lines.get(&line.into()) {
+            return self.resources[at].clone();
+        }
+        let resource = self.look_up(core, line).map(Arc::new);
+        self.lines.insert(line.into(), self.resources.len());
+        self.resources.push(resource.clone());
+        resource
+    }
+
+    fn look_up(&mut self, core: &Core, line: u32) -> Option<Resource> {
+        let Line { kind, number, name, made_at, takers } = queue::line(line)?;
+        let (tasks, strangers) = takers.map(|takers| takers.borrow_mut().all()).unwrap_or_default();
+        let (mut taken_by, mut taken_elsewhere) = (Vec::new(), strangers);
+        for who in tasks {
+            if who.is_of(&core.tasks.home) {
+                let task = core.tasks.find(who).and_then(|task| self.task(task.cast()));
+                let name = task.map(|task| task.seen.name.clone());
+                taken_by.push(TaskRef { id: who.into(), name });
+            } else {
+                taken_elsewhere = true;
+            }
+        }
+        Some(Resource { kind, number, name, made_at, taken_by, taken_elsewhere })
     }
 }
 
@@ -219,36 +272,24 @@ fn moment(nanos: u64) -> Option<Instant> {
     (nanos != 0).then(|| instant(nanos))
 }
 
-fn resource_of(core: &Core, seen: &[Seen], line: u32) -> Option<Arc<Resource>> {
-    let line = queue::line(line)?;
-    let takers = line.takers.as_ref();
-    let (tasks, strangers) = takers.map(|takers| takers.borrow_mut().all()).unwrap_or_default();
-    let is_ours = |who: &Who| who.is_of(&core.tasks.home);
-    let taken_elsewhere = strangers || !tasks.iter().all(is_ours);
-    let taken_by = tasks.into_iter().filter(is_ours).map(|who| {
-        let id = Id::from(who);
-        let at = seen.binary_search_by_key(&id, |seen| seen.id);
-        TaskRef { id, name: at.ok().map(|at| seen[at].name.clone()) }
-    });
-    let taken_by = taken_by.collect();
-    let Line { kind, number, name, made_at, .. } = line;
-    Some(Arc::new(Resource { kind, number, name, made_at, taken_by, taken_elsewhere }))
-}
-
-fn info(seen: Seen, found: Vec<WaitInfo>, children_have_wakers: bool) -> TaskInfo {
+fn info(found: Found) -> TaskInfo {
+    let Found { seen, mut waits, is_foreign } = found;
     let since = moment(seen.since);
-    let has_wakers = seen.has_wakers || children_have_wakers;
-    let mut waits = Vec::new();
-    if matches!(seen.status, Status::Waiting | Status::New) {
-        waits = found;
-        let shared: Vec<Id> = waits.iter().filter_map(|wait| shared_task(&wait.what)).collect();
-        waits.retain(|wait| match &wait.what {
-            // One of those who share the end of a task is woken by it, and wakes the others.
-            WaitsFor::Task(task) => !shared.contains(&task.id),
-            _ => true,
-        });
+    let has_wakers = seen.has_wakers || is_foreign;
+    if !matches!(seen.status, Status::Waiting | Status::New) {
+        waits = Vec::new();
+    } else {
+        let mut shared = Vec::new();
         for wait in &mut waits {
             wait.since = wait.since.or(since);
+            shared.extend(shared_task(&wait.what));
+        }
+        if !shared.is_empty() {
+            waits.retain(|wait| match &wait.what {
+                // One of those who share the end of a task is woken by it, and wakes the others.
+                WaitsFor::Task(task) => !shared.contains(&task.id),
+                _ => true,
+            });
         }
         let alone = |what, at: Option<_>| WaitInfo { what, since, at: at.and_then(queue::of_user) };
         match seen.waits {

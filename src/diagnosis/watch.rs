@@ -14,7 +14,7 @@ use crate::{
     home::Who,
     order::sort_by,
     queue::{self, ResourceKind},
-    task::{Edge, Header, Id, Onlooker, Polled, Seen},
+    task::{Edge, Header, Id, Onlooker, Polled},
     turn::{Core, Watch, WatchPolls, Watcher},
 };
 
@@ -132,9 +132,13 @@ impl Settings {
         if self.on_dead == Reaction::Ignore {
             return;
         }
-        let found = suspects.iter().filter_map(|who| core.tasks.find(*who));
-        let dead = found.filter(|task| core.tasks.is_newly_dead(*task));
-        let dead: Vec<Seen> = dead.map(|task| core.tasks.see(task)).collect();
+        let mut dead = Vec::new();
+        for who in suspects {
+            if let Some(task) = core.tasks.find(*who).filter(|task| core.tasks.is_newly_dead(*task))
+            {
+                dead.push(core.tasks.see(task));
+            }
+        }
         let headline = match &*dead {
             [] => return,
             [task] => format!("dead task: {} {} can never be woken", task.name, task.id),
@@ -161,21 +165,22 @@ impl Settings {
         }
         // One for all: it looks at the whole loop.
         let snapshot = Snapshot::of(core);
-        let found = circles.into_iter().filter_map(|members| {
-            let snapshot = snapshot.only(members.iter().copied());
+        let mut found = Vec::new();
+        for members in circles {
+            let snapshot = snapshot.only(&members);
             if snapshot.circles().len() != 1 {
                 // One of them waits for something else too, such as the time.
-                return None;
+                continue;
             }
             let headline = match &*members {
                 [_] => "a task seems to wait for itself",
                 _ => "tasks seem to wait for each other",
             };
             core.set_told(members);
-            Some(Stalled::new(Grade::Cycle, headline.to_owned(), snapshot))
-        });
+            found.push(Stalled::new(Grade::Cycle, headline.to_owned(), snapshot));
+        }
         // All are made before the first is told, which may run user code.
-        for stalled in found.collect::<Vec<_>>() {
+        for stalled in found {
             self.react(core, self.on_cycle, Diagnostic::Cycle(stalled));
         }
     }
@@ -289,7 +294,8 @@ impl WatchPolls for Settings {
     }
 
     fn tell(&self, core: &Core) {
-        for (reaction, found) in self.polls.iter().flat_map(Polls::take_found) {
+        let Some(polls) = &self.polls else { return };
+        for (reaction, found) in polls.take_found() {
             self.react(core, reaction, found);
         }
     }

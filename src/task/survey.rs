@@ -207,8 +207,12 @@ impl Tasks {
     }
 
     /// Runs `f` for everything in memory that wakers point into.
-    fn each(&self, f: impl FnMut(NonNull<Anchor>)) {
-        (0..self.home.span()).filter_map(|index| self.home.anchor(index)).for_each(f);
+    fn each(&self, mut f: impl FnMut(NonNull<Anchor>)) {
+        for index in 0..self.home.span() {
+            if let Some(anchor) = self.home.anchor(index) {
+                f(anchor);
+            }
+        }
     }
 
     pub(super) fn task(&self, index: u32) -> Option<NonNull<Header>> {
