@@ -428,7 +428,9 @@ pub(crate) fn all_waiting() -> Vec<Waiting> {
     let mut all = Vec::new();
     with_table(|table| {
         for (_, node) in table.nodes.iter_mut() {
-            all.extend(node.waiting());
+            if let Some(waiting) = node.waiting() {
+                all.push(waiting);
+            }
         }
         Some(())
     });

@@ -39,7 +39,7 @@ struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key(pub(crate) u32);
 
-/// As the heap has it.
+/// A number of the heap, as it is read.
 #[derive(Clone, Copy)]
 struct Entry(u128);
 
@@ -236,7 +236,9 @@ impl Timers {
     pub(crate) fn take_all(&mut self) -> Vec<Wakee> {
         let mut all = Vec::new();
         for (_, slot) in self.slots.iter_mut() {
-            all.extend(slot.wakee.take());
+            if let Some(wakee) = slot.wakee.take() {
+                all.push(wakee);
+            }
         }
         self.dead += all.len();
         all

@@ -97,7 +97,9 @@ impl Snapshot {
     pub(super) fn only(&self, ids: &[Id]) -> Snapshot {
         let mut tasks = Vec::with_capacity(ids.len());
         for id in ids {
-            tasks.extend(self.get(*id).cloned());
+            if let Some(task) = self.get(*id) {
+                tasks.push(task.clone());
+            }
         }
         Snapshot { at: self.at, tasks }
     }
@@ -282,7 +284,9 @@ fn info(found: Found) -> TaskInfo {
         let mut shared = Vec::new();
         for wait in &mut waits {
             wait.since = wait.since.or(since);
-            shared.extend(shared_task(&wait.what));
+            if let Some(task) = shared_task(&wait.what) {
+                shared.push(task);
+            }
         }
         if !shared.is_empty() {
             waits.retain(|wait| match &wait.what {

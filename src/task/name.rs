@@ -32,7 +32,8 @@ fn without_generics(name: &'static str) -> &'static str {
         }
         if depth == 0 {
             // `<T as Trait>` alone is not an argument list.
-            return if at == 0 { name } else { name[..at].trim_end_matches("::") };
+            let path = &name[..at];
+            return if at == 0 { name } else { path.strip_suffix("::").unwrap_or(path) };
         }
     }
     name

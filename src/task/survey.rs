@@ -129,7 +129,9 @@ impl Tasks {
             unsafe {
                 if headed(anchor).is_none() && Anchor::has_wakers(anchor) {
                     let vtable = &(*(*anchor.as_ptr()).vtable).target;
-                    parents.extend((vtable.behind)(anchor.cast()));
+                    if let Some(parent) = (vtable.behind)(anchor.cast()) {
+                        parents.push(parent);
+                    }
                 }
             }
         });
