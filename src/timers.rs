@@ -192,7 +192,7 @@ impl Timers {
 
     fn unstage(&mut self) {
         let mut staged = std::mem::take(&mut self.staged);
-        for timer in staged.drain(..) {
+        for timer in &staged {
             match timer.live(&mut self.slots) {
                 Some(slot) => {
                     slot.deadline = since_epoch(slot.at);
@@ -201,7 +201,8 @@ impl Timers {
                 None => self.buried(),
             }
         }
-        // Empty, but it has its memory.
+        // It keeps its memory.
+        staged.clear();
         self.staged = staged;
     }
 
