@@ -5,8 +5,8 @@ use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 use crate::{
     clock::Clock,
     diagnosis::{
-        Blocked, DEFAULT, Diagnostic, OnBlocked, Polls, Reaction, Running, Settings, Tell, VIRTUAL,
-        Watchdog,
+        Blocked, DEFAULT, Diagnostic, Limit, OnBlocked, Polls, Reaction, Running, Settings, Tell,
+        VIRTUAL, Watchdog,
     },
     event_loop::Loop,
     task::{JoinError, OnUnobserved},
@@ -51,7 +51,7 @@ pub struct Builder {
     on_stall: Option<(Duration, Reaction)>,
     on_slow_poll: Option<(Duration, Reaction)>,
     on_spinning: Option<(u64, Reaction)>,
-    watchdog: Option<Duration>,
+    watchdog: Option<Limit>,
     on_blocked: Option<OnBlocked>,
     running: Option<Running>,
     leftovers: bool,
@@ -304,8 +304,9 @@ impl Builder {
     /// let l = boucle::Loop::builder().watchdog(Duration::from_secs(1)).build();
     /// l.block_on(async {});
     /// ```
+    #[inline]
     pub fn watchdog(mut self, over: Duration) -> Self {
-        self.watchdog = Some(over);
+        self.watchdog = Some(Limit::new(over));
         self
     }
 

@@ -16,6 +16,7 @@
 use std::{
     cell::OnceCell,
     fmt,
+    io,
     num::NonZeroU64,
     panic::Location,
     // A watchdog looks at the time, which no model has: not from the facade.
@@ -137,11 +138,32 @@ const STOPPED: u8 = 3;
 /// No shorter than this, so that a watchdog never spins.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// After how long a watchdog barks, and how it gets its thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    over: Duration,
+    start: fn(Bound) -> io::Result<Thread>,
+}
+
+impl Limit {
+    /// A thread is much code, and this is `#[inline]`: it is compiled by those who want a watchdog.
+    #[inline]
+    pub(crate) fn new(over: Duration) -> Limit {
+        Limit { over, start }
+    }
+}
+
+#[inline]
+fn start(bound: Bound) -> io::Result<Thread> {
+    let thread = thread::Builder::new().name("boucle watchdog".into());
+    Ok(thread.spawn(move || bound.run())?.thread().clone())
+}
+
 /// Who is polled, for whoever asks, and perhaps a thread that does.
 pub(crate) struct Watchdog {
     running: Running,
-    /// After how long it barks; none without a thread.
-    limit: Option<Duration>,
+    /// None without a thread.
+    limit: Option<Limit>,
     on_blocked: Option<OnBlocked>,
     state: Arc<AtomicU8>,
     /// Started by the first poll; none if that failed.
@@ -151,7 +173,7 @@ pub(crate) struct Watchdog {
 impl Watchdog {
     pub(crate) fn new(
         running: Running,
-        limit: Option<Duration>,
+        limit: Option<Limit>,
         on_blocked: Option<OnBlocked>,
     ) -> Watchdog {
         let state = Arc::new(AtomicU8::new(RESTING));
@@ -182,16 +204,15 @@ impl Watchdog {
     }
 
     #[cold]
-    fn start(&self, limit: Duration) -> Option<Thread> {
+    fn start(&self, limit: Limit) -> Option<Thread> {
         let bound = Bound {
             pulse: self.running.0.clone(),
-            limit: limit.max(SHORTEST),
+            limit: limit.over.max(SHORTEST),
             state: self.state.clone(),
             on_blocked: self.on_blocked.clone(),
         };
-        let thread = thread::Builder::new().name("boucle watchdog".into());
-        match thread.spawn(move || bound.run()) {
-            Ok(handle) => Some(handle.thread().clone()),
+        match (limit.start)(bound) {
+            Ok(thread) => Some(thread),
             Err(error) => {
                 say(&format!("no watchdog: {error}"));
                 None
@@ -211,7 +232,7 @@ impl Drop for Watchdog {
 }
 
 /// A watchdog, in its thread.
-struct Bound {
+pub(crate) struct Bound {
     pulse: Arc<Pulse>,
     limit: Duration,
     state: Arc<AtomicU8>,
@@ -279,7 +300,7 @@ mod tests {
         let tell = Mutex::new(tell);
         let on_blocked: OnBlocked =
             Arc::new(move |blocked| drop(tell.lock().unwrap().send(blocked.id.to_string())));
-        let dog = Watchdog::new(Running::new(), Some(Duration::ZERO), Some(on_blocked));
+        let dog = Watchdog::new(Running::new(), Some(Limit::new(Duration::ZERO)), Some(on_blocked));
         assert!(dog.thread.get().is_none(), "no thread before the first poll");
         for id in 1..=3 {
             dog.begin();

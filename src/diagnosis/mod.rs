@@ -36,7 +36,7 @@ mod watch;
 
 pub use crate::queue::ResourceKind;
 pub use blocked::{Blocked, Running};
-pub(crate) use blocked::{OnBlocked, Watchdog};
+pub(crate) use blocked::{Limit, OnBlocked, Watchdog};
 pub(crate) use diagnostic::Tell;
 pub use diagnostic::{Diagnostic, Reaction, Spinner};
 pub use forever::{Forever, forever};
