@@ -3,6 +3,8 @@
 
 mod again;
 mod alive;
+#[allow(unsafe_code)]
+mod attack;
 mod auto_traits;
 mod blocked;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
