@@ -81,7 +81,7 @@ impl Word {
         // through keeps the memory meanwhile.
         let old = self.0.fetch_add(ONE, Ordering::Relaxed);
         if count(old) >= LIMIT {
-            too_many();
+            too_many("a task has more wakers");
         }
     }
 
@@ -128,7 +128,7 @@ impl Word {
         // Ordering: Relaxed, since home alone looks at the sum; the lower bits stay as they are.
         let add = (home << SHIFT) as usize;
         if count(self.0.fetch_add(add, Ordering::Relaxed).wrapping_add(add)) > LIMIT {
-            too_many();
+            too_many("a task has more wakers");
         }
     }
 
@@ -181,8 +181,8 @@ impl Word {
 
 /// A program that leaks wakers by the billion would wrap the count and free memory in use.
 #[cold]
-pub(crate) fn too_many() -> ! {
-    eprintln!("boucle: a task has more wakers than can be counted, aborting; are they forgotten?");
+pub(crate) fn too_many(what: &str) -> ! {
+    eprintln!("boucle: {what} than can be counted, aborting; are they forgotten?");
     std::process::abort()
 }
 

@@ -107,7 +107,7 @@ impl Anchor {
     pub(crate) unsafe fn hold(anchor: NonNull<Anchor>) {
         // SAFETY: the caller says so.
         let held = unsafe { &(*anchor.as_ptr()).held };
-        held.set(held.get().checked_add(1).unwrap_or_else(|| too_many()));
+        held.set(held.get().checked_add(1).unwrap_or_else(|| too_many("a task has more wakers")));
     }
 
     /// # Safety

@@ -51,7 +51,13 @@ use crate::{
     inbox::Inbox,
     roster::Roster,
     wakee::{Target, set_polled},
+    word::too_many,
 };
+
+/// More references than this mean a program that forgets them, such as clones of a `Remote`: on
+/// 32-bit machines their count could wrap. The other half is room for threads that race past the
+/// check.
+const MOST: usize = usize::MAX / 2;
 
 /// How many children of one task may be polled before the task goes to the back of the queue,
 /// and how many tasks before the loop looks at timers and letters.
@@ -372,7 +378,10 @@ impl Home {
     /// The home is alive. Each reference is released once.
     pub(crate) unsafe fn retain(home: NonNull<Home>, count: usize) {
         // SAFETY: the caller says so. Ordering: Relaxed, a count that only grows here.
-        unsafe { (*home.as_ptr()).refs.fetch_add(count, Ordering::Relaxed) };
+        let before = unsafe { (*home.as_ptr()).refs.fetch_add(count, Ordering::Relaxed) };
+        if before > MOST {
+            too_many("a loop has more references");
+        }
     }
 
     /// # Safety

@@ -6,6 +6,7 @@ use super::{
     super::{Entered, HERE},
     *,
 };
+use crate::facade::Ordering;
 
 /// A count at its end aborts: going on would free memory in use.
 #[test]
@@ -17,13 +18,19 @@ fn t07_refcount_overflow_aborts() {
             anchor.word.fill();
         }),
         Ok("held") => overflow(|anchor| anchor.held.set(u32::MAX)),
+        Ok("loop") => overflow(|anchor| {
+            // SAFETY: it is alive.
+            let home = unsafe { anchor.home.as_ref() };
+            home.refs.store(usize::MAX / 2, Ordering::Relaxed);
+            drop(home.writer().clone());
+        }),
         Ok(_) => overflow(|anchor| {
             // As on a thread where no loop is entered.
             HERE.with(|here| here.set(ptr::null()));
             anchor.word.fill();
         }),
         Err(_) => {
-            for which in ["home", "held", "elsewhere"] {
+            for which in ["home", "held", "loop", "elsewhere"] {
                 let child = Command::new(std::env::current_exe().expect("a path"))
                     .args(["home::anchor::tests::t07_refcount_overflow_aborts", "--exact"])
                     .args(["--nocapture", "--test-threads=1"])
@@ -32,7 +39,11 @@ fn t07_refcount_overflow_aborts() {
                     .expect("a process");
                 let said = String::from_utf8_lossy(&child.stderr);
                 assert!(!child.status.success(), "{which} went on");
-                assert!(said.contains("more wakers than can be counted"), "{which}: {said}");
+                let what = if which == "loop" { "references" } else { "wakers" };
+                assert!(
+                    said.contains(&format!("more {what} than can be counted")),
+                    "{which}: {said}"
+                );
             }
         }
     }
