@@ -202,7 +202,7 @@ where
 ///
 /// `'scope` is the time until the scope has ended, `'env` that of what children may borrow.
 pub struct Scope<'scope, 'env: 'scope> {
-    /// There as long as this is.
+    /// There as long as anybody is lent this.
     nursery: NonNull<Nursery>,
     // Invariant, so that neither can be stretched or shrunk.
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -211,7 +211,7 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 impl<'scope> Scope<'scope, '_> {
     fn nursery(&self) -> &Nursery {
-        // SAFETY: [nursery]: the scope's future releases it after this was dropped.
+        // SAFETY: [nursery]: it is released once body and children, who are lent this, have gone.
         unsafe { self.nursery.as_ref() }
     }
 

@@ -86,7 +86,7 @@ impl Poller {
         };
         let number = fd.as_raw_fd();
         let added = call(|| {
-            // SAFETY: [registered]: it is deleted before it is closed. Whoever breaks that, or has
+            // SAFETY: [registered] of `io`: it is deleted before it is closed. Whoever breaks that, or has
             // an `AsFd` that lies, has the system wait for another descriptor, or for none: an
             // error, or a source that is told of no event. No memory hangs on it.
             unsafe { self.poller.add_with_mode(number, event, mode) }
@@ -110,7 +110,7 @@ impl Poller {
         let Some(registered) = &self.registered else { return Ok(()) };
         let registered = registered.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(&fd) = registered.get(&key) else { return Ok(()) };
-        // SAFETY: [registered]: it is open for as long as it is in the map, since whoever is to
+        // SAFETY: [registered] of `io`: it is open for as long as it is in the map, since whoever is to
         // close it deletes it first, under the lock. An `AsFd` that lies is as in `add`.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let event = polling::Event::new(key as usize, read, write);

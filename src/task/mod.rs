@@ -15,7 +15,7 @@
 //! | `word` | anybody | always: it is atomic |
 //! | flags, counts, joiner, waits | home's thread | always; no user code runs between reading a flag and acting on it |
 //! | link | the ready queue; `run` and `survey` | `QUEUED`; else, as the time of the last poll |
-//! | the future | `cell::poll`; then `cell::finish` or `end::cancel_now`, once | `LIVE` and `BUSY`; then `BUSY` alone |
+//! | the future | `cell::poll`; then `cell::finish` or a `cancel_now`, of `end` or of the nursery, once | `LIVE` and `BUSY`; then `BUSY` alone |
 //! | the output | the handle, or `end::dispose` without a handle | `OUTPUT`; whoever clears the flag takes it |
 //! | the error | the handle | `ERROR`, likewise |
 //!
@@ -39,8 +39,9 @@
 //!    never read again once the flag that names its content is clear. `BUSY` tasks are not
 //!    cancelled, and not polled either: a thread that drives a loop drives no loop inside
 //!    (`Loop::drive`), so the ready queue is only read between polls.
-//! 4. The future of a task that borrows (only the root of a `block_on`) is dropped, and its
-//!    output taken, before that call returns or unwinds.
+//! 4. The future of a task that borrows is dropped, and its output taken: that of the root of a
+//!    `block_on` before the call returns or unwinds, that of a scope's child by `[scope]` of the
+//!    nursery.
 
 mod berth;
 mod cancel;

@@ -136,8 +136,8 @@ thread_local! {
     static BORN: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: the pointer is followed on the loop's own thread only, but for leaving a letter, which
-// any thread may do; the rest is plain data.
+// SAFETY: the pointer is followed on the loop's own thread only, but for leaving a letter and for
+// asking whether the loop is gone, which any thread may do; the rest is plain data.
 unsafe impl Send for Sleep {}
 // SAFETY: nothing but plain data is reachable through `&Sleep`.
 unsafe impl Sync for Sleep {}

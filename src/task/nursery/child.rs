@@ -75,7 +75,7 @@ unsafe fn conclude(header: NonNull<Header>) {
         if let Some(joiner) = joiner {
             wake_wakee(joiner);
         }
-        // The scope is being polled or dropped, so no waker has dropped it meanwhile.
+        // [scope]: it is being polled or dropped, so no waker has dropped it meanwhile.
         tell(this);
     }
 }

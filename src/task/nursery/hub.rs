@@ -145,7 +145,7 @@ impl Nursery {
     /// The scope is to end as soon as it is polled, or goes on being polled.
     pub(crate) fn cut(&self) {
         self.cut.set(true);
-        // SAFETY: whoever has `self` keeps the scope from being dropped meanwhile.
+        // SAFETY: [scope]: the scope is being polled or dropped, so it cannot go meanwhile.
         unsafe { tell(self.berth.nursery.cast()) };
     }
 }

@@ -10,7 +10,9 @@
 //! `[scope]` invariant: a child's future and output may borrow what lives as long as the scope's
 //! future. They are polled and dropped by the nursery alone, between the spawn and the end of
 //! [`Nursery::close`], which the scope's future calls, at the latest when it is dropped, or by a
-//! handle, which cannot outlive the scope. A scope that is forgotten is never polled or dropped
+//! handle, which cannot outlive the scope. Handles, and the scope as it is lent, are in the body
+//! and the children alone, so that whoever uses one does so while the scope's future is polled or
+//! dropped: nobody else can drop it meanwhile. A scope that is forgotten is never polled or dropped
 //! again: its children, found through the roster, then only show their headers.
 //! `[nursery]` invariant: a nursery is closed before it is given back, and no child is `LIVE` once
 //! it is closed. So a `LIVE` child's nursery is alive; that of any other may be gone.
