@@ -509,16 +509,16 @@ fn every_deed_at_every_moment() {
 }
 
 /// A future that must not move from its first poll to its drop.
-struct Fixed<'l> {
+struct Fixed {
     at: Cell<usize>,
     polls: u32,
-    met: &'l Cell<u32>,
+    met: Rc<Cell<u32>>,
     _pinned: PhantomPinned,
 }
 
-impl<'l> Fixed<'l> {
-    fn new(polls: u32, met: &'l Cell<u32>) -> Fixed<'l> {
-        Fixed { at: Cell::new(0), polls, met, _pinned: PhantomPinned }
+impl Fixed {
+    fn new(polls: u32, met: &Rc<Cell<u32>>) -> Fixed {
+        Fixed { at: Cell::new(0), polls, met: met.clone(), _pinned: PhantomPinned }
     }
 
     fn meet(&self) {
@@ -528,7 +528,7 @@ impl<'l> Fixed<'l> {
     }
 }
 
-impl Future for Fixed<'_> {
+impl Future for Fixed {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -544,7 +544,7 @@ impl Future for Fixed<'_> {
     }
 }
 
-impl Drop for Fixed<'_> {
+impl Drop for Fixed {
     fn drop(&mut self) {
         if self.at.get() != 0 {
             self.meet();
@@ -554,9 +554,9 @@ impl Drop for Fixed<'_> {
 
 #[test]
 fn a_future_stays_where_it_was_first_polled() {
-    let met: &'static Cell<u32> = Box::leak(Box::default());
+    let met = Rc::new(Cell::new(0));
     let seen = || met.replace(0);
-    let fixed = |polls| Fixed::new(polls, met);
+    let fixed = |polls| Fixed::new(polls, &met);
     let l = virtual_loop();
     l.block_on(fixed(1));
     l.block_on(fixed(3));
@@ -591,9 +591,8 @@ fn a_future_stays_where_it_was_first_polled() {
         while set.join_next().await.is_some() {}
         assert_eq!((ids.len(), seen()), (100, 4 + 200));
         let remote = boucle::remote();
-        let sent = thread::spawn(move || {
-            remote.spawn(|| async { Fixed::new(3, Box::leak(Box::default())).await })
-        });
+        let sent =
+            thread::spawn(move || remote.spawn(|| async { Fixed::new(3, &Rc::default()).await }));
         sent.join().unwrap().await.unwrap();
     });
 }
