@@ -8,6 +8,25 @@
 //!
 //! A cancel is a flag, and a wake: the task's waker lies beside the flag as long as somebody may
 //! raise it, so a loop whose task may be cancelled from elsewhere does not count as stuck.
+//!
+//! What the closure owns, and the output, change threads, so neither may be bound to one; nor may
+//! anything borrow.
+//!
+//! ```compile_fail
+//! let (l, here) = (boucle::Loop::new(), std::rc::Rc::new(()));
+//! drop(l.remote().spawn(move || async move { drop(here) }));
+//! ```
+//!
+//! ```compile_fail
+//! let l = boucle::Loop::new();
+//! drop(l.remote().spawn(|| async { std::rc::Rc::new(()) }));
+//! ```
+//!
+//! ```compile_fail
+//! let (l, dish) = (boucle::Loop::new(), String::from("fries"));
+//! let lent = &dish;
+//! drop(l.remote().spawn(move || async move { lent.len() }));
+//! ```
 
 mod errand;
 mod handle;

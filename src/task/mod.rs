@@ -42,6 +42,17 @@
 //! 4. The future of a task that borrows is dropped, and its output taken: that of the root of a
 //!    `block_on` before the call returns or unwinds, that of a scope's child by `[scope]` of the
 //!    nursery.
+//! 5. A reference to an output, from [`JoinHandle::result`], borrows the handle, and the output only
+//!    leaves by the handle or with it:
+//!
+//!    ```compile_fail
+//!    let l = boucle::Loop::new();
+//!    let task = l.spawn(async { String::from("fries") });
+//!    l.run();
+//!    let lent = task.result().unwrap().unwrap();
+//!    drop(task);
+//!    println!("{lent}");
+//!    ```
 
 mod berth;
 mod cancel;

@@ -1034,6 +1034,31 @@ fn what_has_no_name_stays_on_its_thread_too() {
     l.block_on(async { AmbiguousIf::<_>::it_has_not(&boucle::shield(async {})) });
 }
 
+struct Unpinned;
+
+/// As [`AmbiguousIf`], for what may be moved after it was polled.
+trait AmbiguousIfUnpin<Which> {
+    fn it_is_not(_: &Self) {}
+}
+
+impl<T: ?Sized> AmbiguousIfUnpin<()> for T {}
+impl<T: ?Sized + Unpin> AmbiguousIfUnpin<Unpinned> for T {}
+
+/// Compiling is the test.
+#[test]
+fn what_holds_a_future_is_pinned_with_it() {
+    let met = Rc::default();
+    let fixed = || Fixed::new(1, &met);
+    AmbiguousIfUnpin::<_>::it_is_not(&gather((fixed(), ready(1))));
+    AmbiguousIfUnpin::<_>::it_is_not(&gather(vec![fixed()]));
+    AmbiguousIfUnpin::<_>::it_is_not(&gather([fixed()]));
+    AmbiguousIfUnpin::<_>::it_is_not(&race([fixed(), fixed()]));
+    AmbiguousIfUnpin::<_>::it_is_not(&timeout(Duration::ZERO, fixed()));
+    AmbiguousIfUnpin::<_>::it_is_not(&scope(async |_| fixed().await));
+    fn is<T: Unpin>(_: T) {}
+    is((gather([ready(1)]), gather(vec![ready(1)]), gather((ready(1),)), sleep(Duration::ZERO)));
+}
+
 /// The names in brackets that stand in a line, as in `[memory]`.
 fn names(line: &str) -> impl Iterator<Item = &str> {
     line.split('[').skip(1).filter_map(|rest| {

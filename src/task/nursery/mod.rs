@@ -23,6 +23,76 @@
 //! | in the loop it was first polled in | its own | puts the child into the queue; from another thread by a letter, as for tasks |
 //! | under another executor from the start | its own; no thread is home | puts the child into the mail, and wakes the scope's waker |
 //! | in its loop first, elsewhere now | the scope's | wakes the scope, which polls all children |
+//!
+//! # What the compiler sees to
+//! Neither a handle nor the scope leaves: not by what the body borrows, by its output, by an error,
+//! in a task, or to an outer scope.
+//!
+//! ```compile_fail
+//! let kept = std::cell::Cell::new(None);
+//! boucle::block_on(boucle::scope(async |s| kept.set(Some(s.spawn(async {})))));
+//! ```
+//!
+//! ```compile_fail
+//! boucle::block_on(boucle::scope(async |s| s));
+//! ```
+//!
+//! ```compile_fail
+//! let ended: Result<(), _> = boucle::block_on(boucle::try_scope(async |s| {
+//!     Err(s.spawn(async { Ok(()) }))
+//! }));
+//! drop(ended.err());
+//! ```
+//!
+//! ```compile_fail
+//! boucle::block_on(boucle::scope(async |s| {
+//!     let child = s.spawn(async {});
+//!     drop(boucle::spawn(async move { child.await.unwrap() }));
+//! }));
+//! ```
+//!
+//! ```compile_fail
+//! boucle::block_on(boucle::scope(async |s| {
+//!     boucle::scope(async |t| {
+//!         let child = t.spawn(async {});
+//!         s.spawn(async move { child.await.unwrap() });
+//!     })
+//!     .await;
+//! }));
+//! ```
+//!
+//! No child borrows from another.
+//!
+//! ```compile_fail
+//! boucle::block_on(boucle::scope(async |s| {
+//!     s.spawn(async {
+//!         let dish = String::from("fries");
+//!         let lent = &dish;
+//!         drop(s.spawn(async move { lent.len() }));
+//!     });
+//! }));
+//! ```
+//!
+//! No lifetime can be changed.
+//!
+//! ```compile_fail
+//! fn shorter<'s, 'l, 'e>(s: &'s boucle::Scope<'s, 'l>) -> &'s boucle::Scope<'s, 'e>
+//! where
+//!     'l: 'e,
+//!     'e: 's,
+//! {
+//!     s
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! fn shorter<'l, 's>(h: boucle::ScopedHandle<'l, ()>) -> boucle::ScopedHandle<'s, ()>
+//! where
+//!     'l: 's,
+//! {
+//!     h
+//! }
+//! ```
 
 mod child;
 mod hub;
