@@ -104,6 +104,9 @@ struct World {
     left: u32,
     depth: u32,
     sprung: usize,
+    /// How many calls drive a loop, and whether one did that inside another.
+    driven: u32,
+    driven_inside: bool,
     own: Option<Rc<Loop>>,
     other: Option<Rc<Loop>>,
     handles: Vec<JoinHandle<Trap>>,
@@ -125,6 +128,16 @@ fn world<R>(f: impl FnOnce(&mut World) -> R) -> R {
 /// Whatever it panics with, this goes on.
 fn try_to(f: impl FnOnce()) {
     let _panic = catch_unwind(AssertUnwindSafe(f));
+}
+
+/// Drives a loop, which fails inside a call that does.
+fn drive(f: impl FnOnce()) {
+    world(|world| world.driven += 1);
+    let driven = catch_unwind(AssertUnwindSafe(f)).is_ok();
+    world(|world| {
+        world.driven -= 1;
+        world.driven_inside |= driven && world.driven > 0;
+    });
 }
 
 /// Springs if this is the moment.
@@ -183,9 +196,9 @@ fn harm(deed: Deed) {
         }
         Deed::Drive => {
             for l in world(|world| [world.own.clone(), world.other.clone()]).into_iter().flatten() {
-                try_to(|| l.run_until_stalled());
+                drive(|| l.run_until_stalled());
             }
-            boucle::block_on(async { drop(spawn(actor(1, End::Output)).await) });
+            drive(|| boucle::block_on(async { drop(spawn(actor(1, End::Output)).await) }));
         }
         Deed::PollByHand => {
             let waker = world(|world| world.wakers.pop()).unwrap_or_else(|| Waker::noop().clone());
@@ -428,7 +441,7 @@ fn live() {
     });
     let run = |which: fn(&World) -> Option<Rc<Loop>>, f: fn(&Loop)| {
         if let Some(l) = world(|world| which(world)) {
-            try_to(|| f(&l));
+            drive(|| f(&l));
         }
     };
     let foreign = || {
@@ -463,7 +476,7 @@ fn live() {
     run(|world| world.own.clone(), |l| l.advance(Duration::from_secs(2)));
     let last = world(|world| world.handles.pop());
     try_to(|| drop(last));
-    try_to(|| boucle::block_on(async { harm(Deed::PollByHand) }));
+    drive(|| boucle::block_on(async { harm(Deed::PollByHand) }));
     foreign();
     let parts = [Deed::DropByHand, Deed::DropSets, Deed::DropLoop, Deed::Look, Deed::DropOther];
     for deed in parts.into_iter().chain([Deed::DropHandles, Deed::DropWakers]) {
@@ -512,6 +525,7 @@ fn every_deed_at_every_moment() {
                 sprung += gone.sprung;
                 let told = format!("{moment:?}: {first:?}, {second:?}");
                 assert!(gone.drops.made() > 40, "{told}");
+                assert!(!gone.driven_inside, "{told}");
                 assert_eq!(gone.drops.dropped(), gone.drops.made(), "{told}");
                 gone.drops.assert_all_dropped_here();
             }
