@@ -125,6 +125,9 @@ fn world<R>(f: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with_borrow_mut(f)
 }
 
+/// Of no interest.
+fn ignore<T>(_: T) {}
+
 /// Whatever it panics with, this goes on.
 fn try_to(f: impl FnOnce()) {
     let _panic = catch_unwind(AssertUnwindSafe(f));
@@ -204,7 +207,7 @@ fn harm(deed: Deed) {
             let waker = world(|world| world.wakers.pop()).unwrap_or_else(|| Waker::noop().clone());
             let mut futures = world(|world| std::mem::take(&mut world.by_hand));
             for future in &mut futures {
-                try_to(|| drop(poll_with(future, &waker)));
+                try_to(|| ignore(poll_with(future, &waker)));
             }
             world(|world| world.by_hand.append(&mut futures));
             while let Some(future) = futures.pop() {
@@ -371,7 +374,7 @@ fn trapped_loop() -> Rc<Loop> {
     drop(l.spawn(async { drop(race([actor(2, End::Output), actor(9, End::Never)]).await) }));
     drop(l.spawn(async {
         let failing = |n| Failing(actor(n, End::Output));
-        drop(try_gather(vec![failing(2), failing(1)]).await.is_ok());
+        ignore(try_gather(vec![failing(2), failing(1)]).await.is_ok());
     }));
     drop(l.spawn(async {
         let mut set = TaskSet::with_limit(1);
@@ -383,9 +386,9 @@ fn trapped_loop() -> Rc<Loop> {
         }
     }));
     drop(l.spawn(async {
-        drop(timeout(Duration::from_secs(1), actor(9, End::Never)).await.is_ok());
+        ignore(timeout(Duration::from_secs(1), actor(9, End::Never)).await.is_ok());
         let (_tx, rx) = sync::oneshot::<Trap>();
-        drop(rx.await.is_ok());
+        ignore(rx.await.is_ok());
     }));
     Rc::new(l)
 }
@@ -396,10 +399,10 @@ fn futures_by_hand(own: &Loop, other: &Loop) -> Vec<Boxed> {
     vec![
         Box::pin(async { drop(scope(async |s| s.spawn(actor(2, End::Output)).await).await) }),
         Box::pin(async { drop(gather(vec![actor(2, End::Output), actor(2, End::Never)]).await) }),
-        Box::pin(async { drop(sleep(Duration::from_secs(1)).await) }),
+        Box::pin(sleep(Duration::from_secs(1))),
         Box::pin({
             let handle = own.spawn(actor(3, End::Panic));
-            async { drop(handle.await.is_ok()) }
+            async { ignore(handle.await.is_ok()) }
         }),
         Box::pin(async {
             drop(boucle::wait([ending]).first_done().await);
@@ -411,9 +414,9 @@ fn futures_by_hand(own: &Loop, other: &Loop) -> Vec<Boxed> {
             let (ends, cancelled) =
                 (remote.spawn(|| actor(2, End::Output)), remote.spawn(|| actor(2, End::Never)));
             async move {
-                drop(ends.await.is_ok());
+                ignore(ends.await.is_ok());
                 cancelled.cancel();
-                drop(cancelled.await.is_ok());
+                ignore(cancelled.await.is_ok());
             }
         }),
         Box::pin({
@@ -433,7 +436,7 @@ fn live() {
     set.insert(other.spawn(actor(2, End::Never)));
     let by_hand = futures_by_hand(&own, &other);
     let joined = own.spawn(actor(2, End::Output));
-    drop(other.spawn(async { drop(joined.await.is_ok()) }));
+    drop(other.spawn(async { ignore(joined.await.is_ok()) }));
     world(|world| {
         (world.own, world.other) = (Some(own), Some(other));
         world.sets.push(set);
@@ -448,7 +451,7 @@ fn live() {
         let waker = trapped_waker();
         let mut futures = world(|world| std::mem::take(&mut world.by_hand));
         for future in &mut futures {
-            try_to(|| drop(poll_with(future, &waker)));
+            try_to(|| ignore(poll_with(future, &waker)));
         }
         world(|world| world.by_hand.append(&mut futures));
         try_to(|| drop(futures));
@@ -472,7 +475,7 @@ fn live() {
     run(|world| world.other.clone(), |l| l.advance(Duration::from_secs(2)));
     try_to(|| harm(Deed::WakeElsewhere));
     let first = world(|world| world.cancellers.first().cloned());
-    try_to(|| drop(first.as_ref().map(Canceller::cancel)));
+    try_to(|| ignore(first.as_ref().map(Canceller::cancel)));
     run(|world| world.own.clone(), |l| l.advance(Duration::from_secs(2)));
     let last = world(|world| world.handles.pop());
     try_to(|| drop(last));
@@ -597,7 +600,7 @@ fn a_future_stays_where_it_was_first_polled() {
         assert_eq!(seen(), 4 + 2);
 
         drop(gather(vec![fixed(3), fixed(2)]).await);
-        drop(gather([fixed(3), fixed(2)]).await);
+        ignore(gather([fixed(3), fixed(2)]).await);
         gather((fixed(3), fixed(2), gather((fixed(1),)))).await;
         race(vec![fixed(3), fixed(2)]).await;
         assert_eq!(seen(), 7 + 7 + 9 + 6);
@@ -676,7 +679,8 @@ fn lives<const SIZE: usize>() {
         })
         .await;
         let [one, two] = gather([page(), page()]).await;
-        (one.look(), two.look());
+        one.look();
+        two.look();
         let mut set = TaskSet::new();
         set.spawn(page());
         set.join_next().await.unwrap().unwrap().look();
@@ -711,14 +715,16 @@ fn forget<T>(value: T) {
     FORGOTTEN.lock().unwrap().push(address);
 }
 
-/// Polls a future once, with the waker of the task that awaits this, and forgets it.
+/// Polls a future once, with the waker of the task that awaits this.
+async fn begin<F: Future + ?Sized>(mut future: Pin<&mut F>) {
+    let is_pending = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await;
+    assert!(is_pending);
+}
+
+/// As [`begin`], and then forgets it.
 async fn begin_and_forget(future: impl Future) {
     let mut future = Box::pin(future);
-    poll_fn(|cx| {
-        assert!(future.as_mut().poll(cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
+    begin(future.as_mut()).await;
     forget(future);
 }
 
@@ -734,7 +740,8 @@ fn futures_that_are_forgotten_half_way_hurt_nobody() {
     let keep_waker = |wakers: &Rc<RefCell<Vec<Waker>>>| {
         let wakers = wakers.clone();
         async move {
-            wakers.borrow_mut().push(own_waker().await);
+            let waker = own_waker().await;
+            wakers.borrow_mut().push(waker);
             pending::<()>().await;
         }
     };
@@ -821,8 +828,8 @@ fn a_scope_that_is_forgotten_inside_another_keeps_the_outer_ones_handles() {
             l.block_on(outer);
         } else {
             // The child ends because its scope is dropped, and wakes one that was forgotten.
-            l.block_on(poll_fn(|cx| Poll::Ready(assert!(outer.as_mut().poll(cx).is_pending()))));
-            l.block_on(poll_fn(|cx| Poll::Ready(assert!(outer.as_mut().poll(cx).is_pending()))));
+            l.block_on(begin(outer.as_mut()));
+            l.block_on(begin(outer.as_mut()));
             drop(outer);
         }
         l.run_until_stalled();
@@ -876,8 +883,8 @@ fn sleeps_change_places_loops_and_threads() {
     let [a, b] = [Loop::new(), Loop::new()];
     // Their slots in both loops have the same number.
     let nap = |l: &Loop, after| {
-        let mut nap = Box::pin(l.block_on(async move { sleep(after) }));
-        l.block_on(poll_fn(|cx| Poll::Ready(assert!(nap.as_mut().poll(cx).is_pending()))));
+        let mut nap = l.block_on(poll_fn(|_| Poll::Ready(Box::pin(sleep(after)))));
+        l.block_on(begin(nap.as_mut()));
         nap
     };
     let (mut one, mut two) = (nap(&a, secs(1000)), nap(&b, secs(2000)));
@@ -889,15 +896,11 @@ fn sleeps_change_places_loops_and_threads() {
     assert!(a.next_deadline().is_some() && b.next_deadline().is_none());
     // Its slot is used again, while a letter about the former sleep is on its way.
     thread::spawn(move || drop(two)).join().unwrap();
-    let three = nap(&a, secs(3000));
+    let mut three = nap(&a, secs(3000));
     a.run_until_stalled();
     assert!(a.next_deadline().is_some_and(|at| at > boucle::now() + secs(2500)));
     // Moves to the other loop, then to none: its own goes first.
-    let mut three = b.block_on(async move {
-        let mut three = three;
-        poll_fn(|cx| Poll::Ready(assert!(three.as_mut().poll(cx).is_pending()))).await;
-        three
-    });
+    b.block_on(begin(three.as_mut()));
     a.run_until_stalled();
     assert!(a.next_deadline().is_none() && b.next_deadline().is_some());
     drop(b);
@@ -983,7 +986,7 @@ fn everything_may_lie_in_thread_locals_until_the_end() {
         let canceller = task.canceller();
         let mut nap = Box::pin(sleep(Duration::from_secs(1000)));
         let waker = l.block_on(async {
-            poll_fn(|cx| Poll::Ready(assert!(nap.as_mut().poll(cx).is_pending()))).await;
+            begin(nap.as_mut()).await;
             own_waker().await
         });
         let mut set = TaskSet::new();
@@ -993,7 +996,7 @@ fn everything_may_lie_in_thread_locals_until_the_end() {
             drop(s.spawn(gather([pending::<()>(), pending()])));
             pending().await
         }));
-        l.block_on(poll_fn(|cx| Poll::Ready(assert!(by_hand.as_mut().poll(cx).is_pending()))));
+        l.block_on(begin(by_hand.as_mut()));
         Last {
             tell,
             _handles: [ended, lost, task],
