@@ -240,6 +240,9 @@ impl<T> Wait<T> {
                 }
                 if ended { Child::Done } else { Child::Pending }
             });
+            if !enough(self) {
+                self.nest.wait(cx);
+            }
         }
         enough(self)
     }

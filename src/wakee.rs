@@ -31,8 +31,9 @@ pub(crate) struct Target {
 pub(crate) struct TargetVTable {
     /// The vtable of the std wakers of this kind of target: a static, so its address is its name.
     pub(crate) waker: &'static RawWakerVTable,
-    /// Keeps the memory.
-    pub(crate) hold: unsafe fn(NonNull<Target>),
+    /// Keeps the memory of who is to be woken, and says who that is: the target itself, or who stands
+    /// for it when its poll is over.
+    pub(crate) hold: unsafe fn(NonNull<Target>) -> NonNull<Target>,
     /// Stops keeping the memory.
     pub(crate) release: unsafe fn(NonNull<Target>),
     /// Wakes, then stops keeping the memory. Never unwinds; may run foreign code.
@@ -78,8 +79,7 @@ impl Wakee {
             let vtable = unsafe { &*(*target.as_ptr()).vtable };
             if ptr::eq(waker.vtable(), vtable.waker) {
                 // SAFETY: [polled]; polling happens on the thread of the target's loop.
-                unsafe { (vtable.hold)(target) };
-                return Wakee(target);
+                return Wakee(unsafe { (vtable.hold)(target) });
             }
         }
         Wakee::foreign(waker)

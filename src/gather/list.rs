@@ -31,41 +31,63 @@ impl<F: Future, const N: usize> sealed::Gather for [F; N] {
 
 impl<F: Future> Children for Vec<Stage<F>> {
     type Output = Vec<F::Output>;
+    type Pass<'c>
+        = Pin<&'c mut [Stage<F>]>
+    where
+        Self: 'c;
 
     fn len(&self) -> usize {
         Vec::len(self)
     }
 
-    fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
-        element(self, index).poll(cx)
+    fn pass(self: Pin<&mut Self>) -> Pin<&mut [Stage<F>]> {
+        elements(self)
     }
 
-    fn take(mut self: Pin<&mut Self>) -> Self::Output {
-        (0..Vec::len(&self)).map(|index| element(self.as_mut(), index).take()).collect()
+    #[inline]
+    fn poll(pass: &mut Pin<&mut [Stage<F>]>, index: usize, cx: &mut Context<'_>) -> bool {
+        element(pass, index).poll(cx)
     }
 
-    fn clear(mut self: Pin<&mut Self>) {
-        (0..Vec::len(&self)).for_each(|index| element(self.as_mut(), index).clear());
+    fn take(self: Pin<&mut Self>) -> Self::Output {
+        let mut all = elements(self);
+        (0..all.len()).map(|index| element(&mut all, index).take()).collect()
+    }
+
+    fn clear(self: Pin<&mut Self>) {
+        let mut all = elements(self);
+        (0..all.len()).for_each(|index| element(&mut all, index).clear());
     }
 }
 
 impl<F: Future, const N: usize> Children for [Stage<F>; N] {
     type Output = [F::Output; N];
+    type Pass<'c>
+        = Pin<&'c mut [Stage<F>]>
+    where
+        Self: 'c;
 
     fn len(&self) -> usize {
         N
     }
 
-    fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
-        element(self, index).poll(cx)
+    fn pass(self: Pin<&mut Self>) -> Pin<&mut [Stage<F>]> {
+        elements(self)
     }
 
-    fn take(mut self: Pin<&mut Self>) -> Self::Output {
-        std::array::from_fn(|index| element(self.as_mut(), index).take())
+    #[inline]
+    fn poll(pass: &mut Pin<&mut [Stage<F>]>, index: usize, cx: &mut Context<'_>) -> bool {
+        element(pass, index).poll(cx)
     }
 
-    fn clear(mut self: Pin<&mut Self>) {
-        (0..N).for_each(|index| element(self.as_mut(), index).clear());
+    fn take(self: Pin<&mut Self>) -> Self::Output {
+        let mut all = elements(self);
+        std::array::from_fn(|index| element(&mut all, index).take())
+    }
+
+    fn clear(self: Pin<&mut Self>) {
+        let mut all = elements(self);
+        (0..N).for_each(|index| element(&mut all, index).clear());
     }
 }
 
@@ -73,12 +95,13 @@ impl<F: Future<Output: Outcome>> TryChildren for Vec<Stage<F>> {
     type Tried = Vec<<F::Output as Outcome>::Value>;
     type Error = <F::Output as Outcome>::Error;
 
-    fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error> {
-        element(self, index).error()
+    fn error(pass: &mut Pin<&mut [Stage<F>]>, index: usize) -> Option<Self::Error> {
+        element(pass, index).error()
     }
 
-    fn values(mut self: Pin<&mut Self>) -> Self::Tried {
-        (0..Vec::len(&self)).map(|index| element(self.as_mut(), index).value()).collect()
+    fn values(self: Pin<&mut Self>) -> Self::Tried {
+        let mut all = elements(self);
+        (0..all.len()).map(|index| element(&mut all, index).value()).collect()
     }
 }
 
@@ -86,37 +109,47 @@ impl<F: Future<Output: Outcome>, const N: usize> TryChildren for [Stage<F>; N] {
     type Tried = [<F::Output as Outcome>::Value; N];
     type Error = <F::Output as Outcome>::Error;
 
-    fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error> {
-        element(self, index).error()
+    fn error(pass: &mut Pin<&mut [Stage<F>]>, index: usize) -> Option<Self::Error> {
+        element(pass, index).error()
     }
 
-    fn values(mut self: Pin<&mut Self>) -> Self::Tried {
-        std::array::from_fn(|index| element(self.as_mut(), index).value())
+    fn values(self: Pin<&mut Self>) -> Self::Tried {
+        let mut all = elements(self);
+        std::array::from_fn(|index| element(&mut all, index).value())
     }
 }
 
 impl<F: Future> RaceChildren for Vec<Stage<F>> {
     type Prize = F::Output;
 
-    fn prize(self: Pin<&mut Self>, index: usize) -> F::Output {
-        element(self, index).take()
+    fn prize(pass: &mut Pin<&mut [Stage<F>]>, index: usize) -> F::Output {
+        element(pass, index).take()
     }
 }
 
 impl<F: Future, const N: usize> RaceChildren for [Stage<F>; N] {
     type Prize = F::Output;
 
-    fn prize(self: Pin<&mut Self>, index: usize) -> F::Output {
-        element(self, index).take()
+    fn prize(pass: &mut Pin<&mut [Stage<F>]>, index: usize) -> F::Output {
+        element(pass, index).take()
     }
 }
 
-/// The element of a pinned vector or array of stages.
+/// The elements of a pinned vector or array of stages.
 #[inline]
-fn element<F: Future, L>(list: Pin<&mut L>, index: usize) -> Pin<&mut Stage<F>>
+fn elements<F: Future, L>(list: Pin<&mut L>) -> Pin<&mut [Stage<F>]>
 where
     L: AsMut<[Stage<F>]>,
 {
     // SAFETY: [elements].
-    unsafe { list.map_unchecked_mut(|list| &mut list.as_mut()[index]) }
+    unsafe { list.map_unchecked_mut(L::as_mut) }
+}
+
+#[inline]
+fn element<'l, F: Future>(
+    list: &'l mut Pin<&mut [Stage<F>]>,
+    index: usize,
+) -> Pin<&'l mut Stage<F>> {
+    // SAFETY: [elements].
+    unsafe { list.as_mut().map_unchecked_mut(|list| &mut list[index]) }
 }

@@ -12,7 +12,6 @@ use std::{
     convert::Infallible,
     fmt,
     marker::PhantomData,
-    mem,
     panic::{Location, resume_unwind},
     pin::Pin,
     task::{Context, Poll},
@@ -91,9 +90,14 @@ mod sealed {
 
     pub trait Children {
         type Output;
+        /// All of them, as they are polled one after another.
+        type Pass<'c>
+        where
+            Self: 'c;
         fn len(&self) -> usize;
+        fn pass(self: Pin<&mut Self>) -> Self::Pass<'_>;
         /// Polls one child; true if it is done.
-        fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
+        fn poll(pass: &mut Self::Pass<'_>, index: usize, cx: &mut Context<'_>) -> bool;
         /// All are done: their outputs.
         fn take(self: Pin<&mut Self>) -> Self::Output;
         /// Drops what is left of every child. One whose destructor panics is gone then too.
@@ -107,7 +111,7 @@ mod sealed {
         /// What ends it before all are done.
         type Early;
         /// Whether this child, which is done, ends it for all.
-        fn early(children: Pin<&mut C>, index: usize) -> Option<Self::Early>;
+        fn early(children: &mut C::Pass<'_>, index: usize) -> Option<Self::Early>;
         fn ended(early: Self::Early) -> Self::Output;
         /// All are done, and none has ended it.
         fn take(children: Pin<&mut C>) -> Self::Output;
@@ -159,39 +163,43 @@ impl<C: Children, R: Rule<C>> Future for Gathering<C, R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         let mut this = self.project();
         assert!(*this.left != OVER, "a {} was polled after it had ended", R::NAME);
-        let (children, left) = (&mut this.children, &mut *this.left);
-        if *left > 0 {
-            let mut early = None;
+        if *this.left > 0 {
+            let (mut left, mut early) = (*this.left, None);
             let polled = catch(|| {
+                let mut children = this.children.as_mut().pass();
                 this.nest.poll(cx, |index, cx| {
-                    if !children.as_mut().poll(index, cx) {
+                    if !C::poll(&mut children, index, cx) {
                         return Child::Pending;
                     }
-                    *left -= 1;
-                    early = R::early(children.as_mut(), index);
+                    left -= 1;
+                    early = R::early(&mut children, index);
                     if early.is_some() { Child::Last } else { Child::Done }
                 });
+                if left > 0 && early.is_none() {
+                    this.nest.wait(cx);
+                }
             });
             if let Err(payload) = polled {
-                *left = OVER;
+                *this.left = OVER;
                 // A second panic, from a destructor, is dropped in favour of the first.
-                let _ = clear(children.as_mut()).map_err(discard);
+                let _ = clear(this.children).map_err(discard);
                 resume_unwind(payload);
             }
             if let Some(early) = early {
-                *left = OVER;
+                *this.left = OVER;
                 // Those that are dropped now have nobody to wake any more.
-                let at = this.nest.at();
-                drop(mem::replace(this.nest, Nest::new(0, at)));
-                if let Err(payload) = clear(children.as_mut()) {
+                this.nest.leave();
+                if let Err(payload) = clear(this.children) {
                     let _ = catch(|| drop(early)).map_err(discard);
                     resume_unwind(payload);
                 }
                 return Poll::Ready(R::ended(early));
             }
-            if *left > 0 {
+            *this.left = left;
+            if left > 0 {
                 return Poll::Pending;
             }
+            this.nest.leave();
         }
         *this.left = OVER;
         Poll::Ready(R::take(this.children))
@@ -221,7 +229,7 @@ impl<C: Children> Rule<C> for All {
     type Early = Infallible;
 
     #[inline]
-    fn early(_: Pin<&mut C>, _: usize) -> Option<Infallible> {
+    fn early(_: &mut C::Pass<'_>, _: usize) -> Option<Infallible> {
         None
     }
 

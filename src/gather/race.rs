@@ -67,7 +67,7 @@ impl<G: Gather<Children: RaceChildren>> Race for G {}
 pub trait RaceChildren: Children {
     type Prize;
     /// The output of a child that is done.
-    fn prize(self: Pin<&mut Self>, index: usize) -> Self::Prize;
+    fn prize(pass: &mut Self::Pass<'_>, index: usize) -> Self::Prize;
 }
 
 /// The rule of `race`.
@@ -78,8 +78,8 @@ impl<C: RaceChildren> Rule<C> for First {
     type Output = C::Prize;
     type Early = C::Prize;
 
-    fn early(children: Pin<&mut C>, index: usize) -> Option<C::Prize> {
-        Some(children.prize(index))
+    fn early(children: &mut C::Pass<'_>, index: usize) -> Option<C::Prize> {
+        Some(C::prize(children, index))
     }
 
     fn ended(prize: C::Prize) -> C::Prize {

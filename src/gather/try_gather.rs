@@ -63,7 +63,7 @@ pub trait TryChildren: Children {
     type Tried;
     type Error;
     /// The error of a child that is done, if it has failed.
-    fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error>;
+    fn error(pass: &mut Self::Pass<'_>, index: usize) -> Option<Self::Error>;
     /// All are done, and none has failed.
     fn values(self: Pin<&mut Self>) -> Self::Tried;
 }
@@ -122,8 +122,8 @@ impl<C: TryChildren> Rule<C> for AllOrError {
     type Output = Result<C::Tried, C::Error>;
     type Early = C::Error;
 
-    fn early(children: Pin<&mut C>, index: usize) -> Option<C::Error> {
-        children.error(index)
+    fn early(children: &mut C::Pass<'_>, index: usize) -> Option<C::Error> {
+        C::error(children, index)
     }
 
     fn ended(error: C::Error) -> Self::Output {

@@ -17,7 +17,7 @@ use super::{
 /// Does something with the child of a number.
 macro_rules! at {
     ($tuple:expr, $index:ident, |$stage:ident| $what:expr, $first:ident $($name:ident)*) => {{
-        let this = $tuple.project();
+        let this = $tuple.as_mut().project();
         #[allow(unused_mut)]
         let mut at = 0;
         if $index == at {
@@ -56,13 +56,18 @@ macro_rules! tuples {
 
         impl<$first: Future, $($name: Future),*> Children for $tuple<$first, $($name),*> {
             type Output = ($first::Output, $($name::Output,)*);
+            type Pass<'c> = Pin<&'c mut Self> where Self: 'c;
 
             fn len(&self) -> usize {
                 [stringify!($first), $(stringify!($name)),*].len()
             }
 
-            fn poll(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
-                at!(self, index, |stage| stage.poll(cx), $first $($name)*)
+            fn pass(self: Pin<&mut Self>) -> Pin<&mut Self> {
+                self
+            }
+
+            fn poll(pass: &mut Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
+                at!(pass, index, |stage| stage.poll(cx), $first $($name)*)
             }
 
             fn take(self: Pin<&mut Self>) -> Self::Output {
@@ -86,8 +91,8 @@ macro_rules! tuples {
                 (<$first::Output as Outcome>::Value, $(<$name::Output as Outcome>::Value,)*);
             type Error = <$first::Output as Outcome>::Error;
 
-            fn error(self: Pin<&mut Self>, index: usize) -> Option<Self::Error> {
-                at!(self, index, |stage| stage.error(), $first $($name)*)
+            fn error(pass: &mut Pin<&mut Self>, index: usize) -> Option<Self::Error> {
+                at!(pass, index, |stage| stage.error(), $first $($name)*)
             }
 
             fn values(self: Pin<&mut Self>) -> Self::Tried {
@@ -103,8 +108,8 @@ macro_rules! tuples {
         {
             type Prize = $first::Output;
 
-            fn prize(self: Pin<&mut Self>, index: usize) -> Self::Prize {
-                at!(self, index, |stage| stage.take(), $first $($name)*)
+            fn prize(pass: &mut Pin<&mut Self>, index: usize) -> Self::Prize {
+                at!(pass, index, |stage| stage.take(), $first $($name)*)
             }
         }
     )*};
@@ -133,12 +138,15 @@ impl sealed::Gather for () {
 
 impl Children for () {
     type Output = ();
+    type Pass<'c> = ();
 
     fn len(&self) -> usize {
         0
     }
 
-    fn poll(self: Pin<&mut Self>, index: usize, _: &mut Context<'_>) -> bool {
+    fn pass(self: Pin<&mut Self>) {}
+
+    fn poll((): &mut (), index: usize, _: &mut Context<'_>) -> bool {
         unreachable!("an empty tuple has no child {index}")
     }
 

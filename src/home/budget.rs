@@ -1,47 +1,55 @@
 //! How much one poll of a task may do, so that a busy task starves nobody: how many children it
 //! may poll, and how many operations on sources it may do.
 
+use std::cell::Cell;
+
 use super::{Home, STRIDE};
 
 /// How many operations on sources one poll of a task may do.
 #[cfg(all(unix, feature = "net", not(loom)))]
 const OPERATIONS: u32 = 128;
 
-/// What is left of [`STRIDE`]. Children who have children of their own share with them.
+/// So many children may be polled in one poll of a task: [`STRIDE`]. Children who have children of
+/// their own share with them.
+///
+/// Each counts for the loop's next look as well, so what is counted is that countdown, and a budget
+/// is how far it may go.
 pub(crate) struct Budget<'h> {
-    /// The loop, if the poll is one of its tasks'.
-    home: Option<&'h Home>,
-    left: u32,
+    countdown: &'h Cell<i64>,
+    end: i64,
 }
+
+/// The countdown of who polls where there is no loop.
+#[derive(Default)]
+pub(crate) struct NoLoop(Cell<i64>);
 
 impl<'h> Budget<'h> {
     /// `inner` says that the one who begins is a child itself, who takes from what its parent has
     /// left, but one poll at least.
-    #[inline]
-    pub(crate) fn begin(home: Option<&'h Home>, inner: bool) -> Budget<'h> {
-        let left = home.filter(|_| inner).map_or(STRIDE, |home| home.budget.get()).max(1);
-        Budget { home, left }
+    #[inline(always)]
+    pub(crate) fn begin(home: Option<&'h Home>, inner: bool, none: &'h NoLoop) -> Budget<'h> {
+        let Some(home) = home else {
+            return Budget { countdown: &none.0, end: none.0.get() - i64::from(STRIDE) };
+        };
+        let now = home.countdown.get();
+        let end = if inner {
+            home.budget.get().min(now - 1)
+        } else {
+            home.budget.set(now - i64::from(STRIDE));
+            now - i64::from(STRIDE)
+        };
+        Budget { countdown: &home.countdown, end }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_spent(&self) -> bool {
-        self.left == 0
+        self.countdown.get() <= self.end
     }
 
-    /// One child is about to be polled; it counts for the loop's next look as well.
-    #[inline]
-    pub(crate) fn spend(&mut self) {
-        self.left -= 1;
-        if let Some(home) = self.home {
-            home.budget.set(self.left);
-            home.countdown.set(home.countdown.get() - 1);
-        }
-    }
-
-    /// The child has been polled, and may have spent some on its own children.
-    #[inline]
-    pub(crate) fn refresh(&mut self) {
-        self.left = self.home.map_or(self.left, |home| home.budget.get());
+    /// One child is about to be polled.
+    #[inline(always)]
+    pub(crate) fn spend(&self) {
+        self.countdown.set(self.countdown.get() - 1);
     }
 }
 

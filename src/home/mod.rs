@@ -35,7 +35,7 @@ mod who;
 
 pub(crate) use anchor::{AWAKE, Anchor, AnchorVTable, KEEP, LIVE, STARTED};
 pub(crate) use blocks::Blocks;
-pub(crate) use budget::Budget;
+pub(crate) use budget::{Budget, NoLoop};
 pub(crate) use spare::{keep_spare, take_spare};
 pub(crate) use who::{Who, looked};
 
@@ -86,8 +86,8 @@ pub(crate) struct Home {
     pub(crate) looked: Cell<u64>,
     /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
     pub(crate) countdown: Cell<i64>,
-    /// How many more children the current poll may poll, as [`Budget`] counts.
-    budget: Cell<u32>,
+    /// How far the countdown may go in the current poll, if that is of children: see [`Budget`].
+    budget: Cell<i64>,
     /// How many operations on sources the current poll has done.
     #[cfg(all(unix, feature = "net", not(loom)))]
     operations: Cell<u32>,

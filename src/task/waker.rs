@@ -21,7 +21,10 @@ pub(super) static WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_
 pub(super) const TARGET: TargetVTable = TargetVTable {
     waker: &WAKER,
     // SAFETY: `TargetVTable` says who calls them and with what, here and below.
-    hold: |target| unsafe { Anchor::hold(target.cast()) },
+    hold: |target| unsafe {
+        Anchor::hold(target.cast());
+        target
+    },
     // SAFETY: likewise.
     release: |target| unsafe { Anchor::release(target.cast()) },
     // SAFETY: likewise.

@@ -45,7 +45,10 @@ const FIRST_CHUNK: usize = 8;
 static NODE: TargetVTable = TargetVTable {
     waker: &NOBODY,
     // SAFETY: `TargetVTable` says who calls them and with what, here and below; [node].
-    hold: |target| unsafe { Rc::increment_strong_count(board_of(target)) },
+    hold: |target| unsafe {
+        Rc::increment_strong_count(board_of(target));
+        target
+    },
     // SAFETY: likewise.
     release: |target| unsafe { Rc::decrement_strong_count(board_of(target)) },
     wake: |target| {

@@ -125,7 +125,7 @@ use super::{
 use crate::{
     facade::{Ordering, alloc, dealloc},
     guard::{OnDrop, Payload, catch},
-    home::{Anchor, AnchorVTable, Budget, Entered, Home, here},
+    home::{Anchor, AnchorVTable, Budget, Entered, Home, NoLoop, here},
     ready::Ready,
     wakee::{renew, set_polled},
 };
@@ -271,7 +271,8 @@ impl Nursery {
         let home = nursery.meet(cx);
         // A stranger's waker, if the children's own would wake nobody here.
         let stranger = nursery.away.get().then(|| cx.waker());
-        let mut budget = Budget::begin(home, is_child_polled());
+        let none = NoLoop::default();
+        let budget = Budget::begin(home, is_child_polled(), &none);
         let until = nursery.ready.last();
         // Away from home, all are polled whatever the budget: whoever was left out would have to be
         // told from those who had their turn.
@@ -292,7 +293,6 @@ impl Nursery {
                     poll_child(header, home.is_some(), stranger);
                 }
             }
-            budget.refresh();
             if header.as_ptr() == until {
                 break;
             }

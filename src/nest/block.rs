@@ -1,15 +1,5 @@
-//! Children polled inside their parent's future, each with a waker of its own.
-//!
-//! A nest is one block of memory: an anchor, which counts the wakers of all the children, and a
-//! slot per child, whose address is the data of the child's waker. A woken child joins the
-//! block's list and wakes the parent; the parent then polls the children in the list, and no
-//! others. What is polled, where it lies and what becomes of it is the caller's business: the
-//! block never refers to it.
-//!
-//! In a loop, the block lives by the rules of `home`. Elsewhere, under another executor, no
-//! thread is home: the block is an orphan from birth, and every wake takes the way for other
-//! threads. Such a wake puts the slot on a stack (pushed by anybody, taken as a whole by the
-//! parent, so that no entry can change under a push) and then tells the parent.
+//! The block of a nest whose children's wakers are kept: an anchor, which counts them all, and a
+//! slot per child.
 //!
 //! `[block]` invariant: slots lie behind their block in one allocation, numbered from zero, and
 //! the block stays as long as one of them is referred to.
@@ -18,59 +8,36 @@ use std::{
     alloc::{Layout, handle_alloc_error},
     cell::Cell,
     mem::ManuallyDrop,
-    panic::Location,
     ptr::{self, NonNull},
     task::{Context, RawWaker, RawWakerVTable, Waker},
 };
 
 use crate::{
     facade::{AtomicU32, Mutex, Ordering, lock},
-    guard::{OnDrop, catch, discard},
-    home::{Anchor, AnchorVTable, Blocks, Budget, Home, LIVE, here},
-    task::{Waits, is_child_polled, note_instead},
-    wakee::{Target, TargetVTable, Wakee, behind, renew, set_polled},
+    guard::{catch, discard},
+    home::{Anchor, AnchorVTable, Blocks, Home, LIVE},
+    wakee::{Target, TargetVTable, Wakee, behind, renew},
 };
 
-// In this order: the loop in `poll` takes eight instructions a child less than in another.
 #[repr(C)]
-pub(crate) struct Nest {
-    block: Option<NonNull<Block>>,
-    len: u32,
-    /// The children before this one have been polled; the others are ready, before all woken ones.
-    fresh: u32,
-    /// Where the call is written.
-    at: &'static Location<'static>,
-}
-
-/// What came of polling a child.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Child {
-    Pending,
-    /// It is not polled again.
-    Done,
-    /// Nobody is polled again: the caller drops the nest.
-    Last,
-}
-
-#[repr(C)]
-struct Block {
-    anchor: Anchor,
+pub(super) struct Block {
+    pub(super) anchor: Anchor,
     /// In a loop: who polls the nest; taken by the wake that tells it.
     parent: Cell<Option<Wakee>>,
     /// Under another executor, likewise.
     foreign: Mutex<Option<Waker>>,
     /// The list of woken children: first and last, or `END`.
     first: Cell<u32>,
-    last: Cell<u32>,
+    pub(super) last: Cell<u32>,
     /// The parent is at it, so it need not be told.
-    polling: Cell<bool>,
+    pub(super) polling: Cell<bool>,
     /// The stack of children woken elsewhere: the top, or `END`.
     mail: AtomicU32,
     len: u32,
 }
 
 #[repr(C)]
-struct Slot {
+pub(super) struct Slot {
     /// First, so that the address of the slot is that of its target.
     target: Target,
     index: u32,
@@ -85,18 +52,21 @@ struct Slot {
 /// In the list, but done: not to be polled.
 const SKIP: u32 = 1 << 31;
 /// The end of a list.
-const END: u32 = SKIP - 1;
+pub(super) const END: u32 = SKIP - 1;
 /// Not in the list.
 const IDLE: u32 = SKIP - 2;
 /// Not in the list, and never again.
-const DONE: u32 = SKIP - 3;
+pub(super) const DONE: u32 = SKIP - 3;
 
 static SLOT_WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
 static SLOT: TargetVTable = TargetVTable {
     waker: &SLOT_WAKER,
     // SAFETY: `TargetVTable` says who calls them and with what, here and below; [block].
-    hold: |target| unsafe { Anchor::hold(block_of(target.cast()).cast()) },
+    hold: |target| unsafe {
+        Anchor::hold(block_of(target.cast()).cast());
+        target
+    },
     // SAFETY: likewise.
     release: |target| unsafe { Anchor::release(block_of(target.cast()).cast()) },
     // SAFETY: likewise.
@@ -124,116 +94,6 @@ static BLOCK: AnchorVTable = AnchorVTable {
     dealloc: free,
 };
 
-impl Nest {
-    pub(crate) fn new(len: usize, at: &'static Location<'static>) -> Nest {
-        let len = u32::try_from(len).ok().filter(|&len| len < DONE);
-        let len = len.expect("boucle: 2 billion futures in one call");
-        Nest { block: None, len, fresh: 0, at }
-    }
-
-    /// Where the call is written.
-    pub(crate) fn at(&self) -> &'static Location<'static> {
-        self.at
-    }
-
-    /// Polls the children that are ready, each once: at first all, then those that were woken;
-    /// after [`Child::Last`], nobody.
-    ///
-    /// After 64 children in one poll of the task, the rest is left for its next turn.
-    pub(crate) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut child: impl FnMut(usize, &mut Context<'_>) -> Child,
-    ) {
-        if self.len == 0 {
-            return;
-        }
-        let block = self.settle();
-        // SAFETY: the nest keeps the block, by `LIVE`; this is the thread that polls it, and the
-        // cells of a block without a loop are used by that thread only.
-        let this = unsafe { block.as_ref() };
-        this.meet(cx);
-        // SAFETY: as above.
-        unsafe { take_mail(block) };
-
-        this.polling.set(true);
-        let polling = OnDrop(|| this.polling.set(false));
-        let until = this.last.get();
-        let home = this.home();
-        // Nests inside a child share the budget of the outermost.
-        let mut budget = Budget::begin(home, is_child_polled());
-        let mut left = (self.len - self.fresh) > 0 || until != END;
-        while left && !budget.is_spent() {
-            let (index, wanted) = if self.fresh < self.len {
-                self.fresh += 1;
-                (self.fresh - 1, true)
-            } else {
-                // SAFETY: as above; `until` is still in the list.
-                unsafe { pop(block) }
-            };
-            left = self.fresh < self.len || (until != END && index != until);
-            if !wanted {
-                continue;
-            }
-            budget.spend();
-            // SAFETY: [block]; indices in the list are those of slots.
-            let polled = unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
-            if polled == Child::Last {
-                return;
-            }
-            budget.refresh();
-        }
-        drop(polling);
-        note_instead(Waits::Children(self.at));
-        // If a child has dropped the loop, with it went what the children's wakers could do: the next
-        // poll makes a new block and asks all again.
-        let gone = home.is_some_and(Home::is_gone);
-        // SAFETY: as above.
-        if gone || self.fresh < self.len || unsafe { has_woken(block) } {
-            cx.waker().wake_by_ref();
-        }
-    }
-
-    /// The block, made anew when the nest is polled in another loop than before.
-    fn settle(&mut self) -> NonNull<Block> {
-        let home = NonNull::new(here().cast_mut()).unwrap_or(NonNull::dangling());
-        if let Some(block) = self.block {
-            // SAFETY: the nest keeps it. [outlives]: so the address names the loop, gone or not.
-            if unsafe { block.as_ref().anchor.home } == home {
-                return block;
-            }
-            self.leave();
-        }
-        let block = Block::create(home, self.len);
-        self.block = Some(block);
-        self.fresh = 0;
-        block
-    }
-
-    /// Lets go of the block; wakers that are left wake nobody.
-    fn leave(&mut self) {
-        let Some(block) = self.block.take() else { return };
-        // SAFETY: the nest kept it until now, and lets go last.
-        unsafe {
-            let this = block.as_ref();
-            let parent = this.parent.take();
-            // Nobody sets it in a loop.
-            let foreign = if this.home().is_none() { lock(&this.foreign).take() } else { None };
-            let flags = &this.anchor.flags;
-            flags.set(flags.get() & !LIVE);
-            Anchor::settle(block.cast());
-            drop(parent);
-            let _ = catch(|| drop(foreign)).map_err(discard);
-        }
-    }
-}
-
-impl Drop for Nest {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 impl Block {
     fn layout(len: u32) -> Layout {
         let slots = Layout::array::<Slot>(len as usize);
@@ -241,30 +101,36 @@ impl Block {
         whole.expect("boucle: too many futures in one call for this machine").0.pad_to_align()
     }
 
-    fn create(home: NonNull<Home>, len: u32) -> NonNull<Block> {
+    /// A block in the loop that is entered here; without one, an orphan. `waker` is that of who polls
+    /// the nest and is at it. Whoever makes a block lets go of it by [`Block::leave`].
+    pub(super) fn create(home: Option<NonNull<Home>>, len: u32, waker: &Waker) -> NonNull<Block> {
         let vtable = &raw const BLOCK;
-        let orphan = home == NonNull::dangling();
+        let (parent, foreign) = match home {
+            Some(_) => (Some(Wakee::of(&Context::from_waker(waker))), None),
+            None => (None, Some(waker.clone())),
+        };
         let layout = Block::layout(len);
         // SAFETY: a block is never of size zero; everything is written before it is read; this is
         // the home's thread, since it is entered here.
         unsafe {
-            let memory =
-                if orphan { Blocks::new().take(layout) } else { home.as_ref().blocks.take(layout) };
+            let memory = match home {
+                Some(home) => home.as_ref().blocks.take(layout),
+                None => Blocks::new().take(layout),
+            };
             let Some(block) = NonNull::new(memory.cast::<Block>()) else {
                 handle_alloc_error(layout)
             };
-            let anchor = if orphan {
-                Anchor::orphan(vtable, LIVE)
-            } else {
-                Anchor::new(vtable, home, home.as_ref().enroll(block.cast()), LIVE)
+            let anchor = match home {
+                Some(home) => Anchor::new(vtable, home, home.as_ref().enroll(block.cast()), LIVE),
+                None => Anchor::orphan(vtable, LIVE),
             };
             block.write(Block {
                 anchor,
-                parent: Cell::new(None),
-                foreign: Mutex::new(None),
+                parent: Cell::new(parent),
+                foreign: Mutex::new(foreign),
                 first: Cell::new(END),
                 last: Cell::new(END),
-                polling: Cell::new(false),
+                polling: Cell::new(true),
                 mail: AtomicU32::new(END),
                 len,
             });
@@ -281,8 +147,27 @@ impl Block {
         }
     }
 
+    /// Lets go of a block; wakers that are left wake nobody.
+    ///
+    /// # Safety
+    /// Its maker does so once, on the thread that polls, and does not use it any more.
+    pub(super) unsafe fn leave(block: NonNull<Block>) {
+        // SAFETY: the maker kept it until now, and lets go last.
+        unsafe {
+            let this = block.as_ref();
+            let parent = this.parent.take();
+            // Nobody sets it in a loop.
+            let foreign = if this.home().is_none() { lock(&this.foreign).take() } else { None };
+            let flags = &this.anchor.flags;
+            flags.set(flags.get() & !LIVE);
+            Anchor::settle(block.cast());
+            drop(parent);
+            let _ = catch(|| drop(foreign)).map_err(discard);
+        }
+    }
+
     /// The loop of the block, if it has one.
-    fn home(&self) -> Option<&Home> {
+    pub(super) fn home(&self) -> Option<&Home> {
         let home = self.anchor.home;
         if home == NonNull::dangling() {
             return None;
@@ -291,8 +176,13 @@ impl Block {
         Some(unsafe { home.as_ref() })
     }
 
+    /// Whether that is the loop of the block.
+    pub(super) fn is_of(&self, home: Option<&Home>) -> bool {
+        self.anchor.home == home.map_or(NonNull::dangling(), NonNull::from)
+    }
+
     /// Remembers who polls.
-    fn meet(&self, cx: &Context<'_>) {
+    pub(super) fn meet(&self, cx: &Context<'_>) {
         if self.home().is_some() {
             let mut parent = self.parent.take();
             let old = renew(&mut parent, cx);
@@ -309,7 +199,7 @@ impl Block {
 /// # Safety
 /// [block]; the index is that of a slot. The pointer must cover the whole allocation to be used
 /// for more than the slot's cells.
-unsafe fn slot(block: NonNull<Block>, index: u32) -> NonNull<Slot> {
+pub(super) unsafe fn slot(block: NonNull<Block>, index: u32) -> NonNull<Slot> {
     const { assert!(align_of::<Slot>() <= align_of::<Block>()) };
     const { assert!(size_of::<Block>() % align_of::<Slot>() == 0) };
     // SAFETY: the caller says so.
@@ -323,47 +213,42 @@ unsafe fn block_of(slot: NonNull<Slot>) -> NonNull<Block> {
     unsafe { slot.sub((*slot.as_ptr()).index as usize).cast::<Block>().sub(1) }
 }
 
+/// The waker of a slot, not counted: to be lent, and not to be dropped. Clones count themselves.
+///
 /// # Safety
-/// The caller keeps the block and is the one who polls it; the slot is not in the list.
-unsafe fn poll_slot(
-    block: NonNull<Block>,
-    index: u32,
-    child: impl FnOnce(&mut Context<'_>) -> Child,
-) -> Child {
-    // SAFETY: the caller says so. The waker is lent, not counted: clones count themselves.
-    unsafe {
-        let slot = slot(block, index);
-        let raw = RawWaker::new(slot.as_ptr().cast_const().cast(), &SLOT_WAKER);
-        let waker = ManuallyDrop::new(Waker::from_raw(raw));
-        let outer = set_polled(slot.as_ptr().cast_const().cast());
-        let polled = OnDrop(|| {
-            set_polled(outer);
-        });
-        let became = child(&mut Context::from_waker(&waker));
-        drop(polled);
-        if became == Child::Done {
-            retire(slot);
-        }
-        became
-    }
+/// [block], for as long as it is lent.
+#[inline(always)]
+pub(super) unsafe fn lend(slot: NonNull<Slot>) -> ManuallyDrop<Waker> {
+    let raw = RawWaker::new(slot.as_ptr().cast_const().cast(), &SLOT_WAKER);
+    // SAFETY: the caller says so.
+    ManuallyDrop::new(unsafe { Waker::from_raw(raw) })
 }
 
 /// Marks a child as done; if it has woken itself meanwhile, it stays in the list, to be passed over
 /// there.
 ///
 /// # Safety
-/// As [`poll_slot`].
-unsafe fn retire(slot: NonNull<Slot>) {
+/// The caller keeps the block and is the one who polls it.
+pub(super) unsafe fn retire(slot: NonNull<Slot>) {
     // SAFETY: the caller says so.
     let next = unsafe { &(*slot.as_ptr()).next };
     next.set(if next.get() == IDLE { DONE } else { next.get() | SKIP });
+}
+
+/// Whether no child is in the list.
+///
+/// # Safety
+/// [block], on the thread that polls.
+pub(super) unsafe fn is_empty(block: NonNull<Block>) -> bool {
+    // SAFETY: the caller says so.
+    unsafe { block.as_ref() }.first.get() == END
 }
 
 /// Takes the first child out of the list; true if it is to be polled.
 ///
 /// # Safety
 /// [block], on the thread that polls; the list is not empty.
-unsafe fn pop(block: NonNull<Block>) -> (u32, bool) {
+pub(super) unsafe fn pop(block: NonNull<Block>) -> (u32, bool) {
     // SAFETY: the caller says so; indices in the list are those of slots.
     unsafe {
         let this = block.as_ref();
@@ -384,7 +269,7 @@ unsafe fn pop(block: NonNull<Block>) -> (u32, bool) {
 ///
 /// # Safety
 /// [block], on the thread that polls.
-unsafe fn has_woken(block: NonNull<Block>) -> bool {
+pub(super) unsafe fn has_woken(block: NonNull<Block>) -> bool {
     // SAFETY: the caller says so.
     unsafe {
         loop {
@@ -404,7 +289,7 @@ unsafe fn has_woken(block: NonNull<Block>) -> bool {
 ///
 /// # Safety
 /// [block], on the thread that polls.
-unsafe fn append(block: NonNull<Block>, slot: NonNull<Slot>) -> bool {
+pub(super) unsafe fn append(block: NonNull<Block>, slot: NonNull<Slot>) -> bool {
     // SAFETY: the caller says so.
     unsafe {
         let (this, child) = (block.as_ref(), slot.as_ref());
@@ -427,7 +312,7 @@ unsafe fn append(block: NonNull<Block>, slot: NonNull<Slot>) -> bool {
 ///
 /// # Safety
 /// As [`append`].
-unsafe fn take_mail(block: NonNull<Block>) {
+pub(super) unsafe fn take_mail(block: NonNull<Block>) {
     // SAFETY: the caller says so. Slots on the stack are ours from the moment the top is taken
     // until `posted` is cleared, after which anybody may push them again.
     unsafe {
@@ -500,10 +385,19 @@ fn of(data: *const ()) -> (NonNull<Slot>, NonNull<Block>) {
     }
 }
 
+/// A waker of a slot, counted: it is to be made a `Waker`.
+///
+/// # Safety
+/// [block], on any thread; the pointer covers the whole allocation.
+pub(super) unsafe fn counted(slot: NonNull<Slot>) -> RawWaker {
+    // SAFETY: the caller says so.
+    unsafe { Anchor::clone_waker(block_of(slot).cast()) };
+    RawWaker::new(slot.as_ptr().cast_const().cast(), &SLOT_WAKER)
+}
+
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: [slot waker].
-    unsafe { Anchor::clone_waker(of(data).1.cast()) };
-    RawWaker::new(data, &SLOT_WAKER)
+    unsafe { counted(of(data).0) }
 }
 
 unsafe fn wake(data: *const ()) {

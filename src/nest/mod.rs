@@ -1,0 +1,353 @@
+//! Children polled inside their parent's future, each with a waker of its own.
+//!
+//! A woken child wakes the parent, which then polls the children that were woken, and no others.
+//! What is polled, where it lies and what becomes of it is the caller's business: a nest never
+//! refers to it.
+//!
+//! # Few children
+//! Up to 64 are polled with a waker that is lent to one after another. It lies on the stack, and
+//! can be used for one thing: a child that is polled wakes itself. That, and in which order, is in
+//! a word of the nest. Children that are ready at once, or that yield, need no more.
+//!
+//! # A block
+//! When the first of them keeps a waker, and for more children from the beginning, a nest makes a
+//! block of memory: an anchor, which counts the wakers of all the children, and a slot per child,
+//! whose address is the data of the child's waker. A woken child joins the block's list.
+//!
+//! In a loop, the block lives by the rules of `home`. Elsewhere, under another executor, no
+//! thread is home: the block is an orphan from birth, and every wake takes the way for other
+//! threads. Such a wake puts the slot on a stack (pushed by anybody, taken as a whole by the
+//! parent, so that no entry can change under a push) and then tells the parent.
+//!
+//! A thread that borrows a lent waker during a poll, and clones it, makes an orphan too. In a loop
+//! that is not what the nest wants: at its next poll it makes another, and asks all children again.
+
+mod block;
+mod lent;
+
+use std::{
+    cell::Cell,
+    mem::{self, ManuallyDrop},
+    num::NonZeroU64,
+    panic::Location,
+    ptr::NonNull,
+    task::{Context, Waker},
+};
+
+use crate::{
+    guard::OnDrop,
+    home::{Budget, Home, NoLoop, here},
+    task::{Waits, is_child_polled, note_instead},
+    wakee::set_polled,
+};
+
+use block::{Block, END, append, has_woken, is_empty, lend, pop, retire, slot, take_mail};
+use lent::Lent;
+
+// In this order: the loop in `poll` takes eight instructions a child less than in another.
+#[repr(C)]
+pub(crate) struct Nest {
+    block: Option<NonNull<Block>>,
+    len: u32,
+    /// With a block: the children before this one have been polled; the others are ready, before all
+    /// woken ones.
+    fresh: u32,
+    /// Without a block: the children that are ready, a bit each. Every pass polls all of them, and they
+    /// wake themselves when they are polled: so the order of their wakes is that of their numbers.
+    ready: u64,
+    /// Where the call is written.
+    at: &'static Location<'static>,
+}
+
+/// What came of polling a child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Child {
+    Pending,
+    /// It is not polled again.
+    Done,
+    /// Nobody is polled again: the caller lets go of the nest.
+    Last,
+}
+
+/// So many children need no block, unless they keep their wakers.
+const FEW: u32 = u64::BITS;
+
+impl Nest {
+    #[inline]
+    pub(crate) fn new(len: usize, at: &'static Location<'static>) -> Nest {
+        assert!(len < block::DONE as usize, "boucle: 2 billion futures in one call");
+        let len = len as u32;
+        // Zero for none, and for many.
+        let ready = u64::MAX.checked_shr(FEW.wrapping_sub(len)).unwrap_or(0);
+        Nest { block: None, len, fresh: 0, ready, at }
+    }
+
+    /// Polls the children that are ready, each once: at first all, then those that were woken;
+    /// after [`Child::Last`], nobody. If the caller is to wait then, it calls [`Nest::wait`].
+    ///
+    /// After 64 children in one poll of the task, the rest is left for its next turn.
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        cx: &Context<'_>,
+        mut child: impl FnMut(usize, &mut Context<'_>) -> Child,
+    ) {
+        // SAFETY: [here]: whoever has entered it keeps it until after this poll.
+        let home = unsafe { here().as_ref() };
+        // Nests inside a child share the budget of the outermost.
+        let none = NoLoop::default();
+        let budget = Budget::begin(home, is_child_polled(), &none);
+        if self.block.is_none() && self.len <= FEW {
+            if let Some(until) = self.poll_lent(cx, home, &budget, &mut child) {
+                self.poll_listed(&budget, until, &mut child);
+            }
+        } else {
+            let until = self.settle(cx, home);
+            self.poll_listed(&budget, until, &mut child);
+        }
+    }
+
+    /// Has the task that polls the nest wait for its children; wakes it if some are ready already.
+    #[inline]
+    pub(crate) fn wait(&self, cx: &Context<'_>) {
+        note_instead(Waits::Children(self.at));
+        let is_ready = match self.block {
+            None => self.ready != 0,
+            Some(block) => self.is_ready(block),
+        };
+        if is_ready {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    #[inline(never)]
+    fn is_ready(&self, block: NonNull<Block>) -> bool {
+        // SAFETY: the nest keeps the block, which this thread polls; [here].
+        unsafe {
+            // A block of another loop, or of one that a child has dropped, is of no use: the next poll
+            // makes a new one and asks all again.
+            self.fresh < self.len || has_woken(block) || !block.as_ref().is_of(here().as_ref())
+        }
+    }
+
+    /// A pass without a block. When one comes to be, because a child keeps its waker, the pass is to
+    /// be finished with that: until this child in its list.
+    #[inline(always)]
+    fn poll_lent(
+        &mut self,
+        cx: &Context<'_>,
+        home: Option<&Home>,
+        budget: &Budget<'_>,
+        child: &mut impl FnMut(usize, &mut Context<'_>) -> Child,
+    ) -> Option<u32> {
+        let lent = Lent::new(here(), self.len, cx);
+        // SAFETY: [lent]: `lent` stays where it is until after the last poll of a child.
+        let waker = unsafe { lent.waker() };
+        let outer = set_polled(lent.target());
+        // Those to be polled in this pass, and those to be polled in the next.
+        let (due, again) = (Cell::new(self.ready), Cell::new(0));
+        let panics = OnDrop(|| {
+            set_polled(outer);
+            self.ready = due.get() | again.get();
+            self.keep(lent.block());
+        });
+        while let Some(left) = NonZeroU64::new(due.get()) {
+            if budget.is_spent() {
+                drop(panics);
+                self.part(cx, home, due.get());
+                return None;
+            }
+            let index = left.trailing_zeros();
+            due.set(left.get() & (left.get() - 1));
+            budget.spend();
+            lent.begin(index);
+            let became = child(index as usize, &mut Context::from_waker(&waker));
+            if lent.is_touched() {
+                let woken = lent.take();
+                if lent.block().is_some() {
+                    drop(panics);
+                    return self.adopt(home, due.get(), index, became, woken);
+                }
+                if became == Child::Pending {
+                    again.set(again.get() | 1 << index);
+                }
+            }
+            if became == Child::Last {
+                break;
+            }
+        }
+        mem::forget(panics);
+        set_polled(outer);
+        self.ready = again.get();
+        None
+    }
+
+    /// Keeps the block that a child has made, if one has.
+    #[cold]
+    fn keep(&mut self, block: Option<NonNull<Block>>) {
+        self.block = block;
+        if let Some(block) = block {
+            // SAFETY: [block]; this is the thread that polls.
+            unsafe { block.as_ref() }.polling.set(false);
+        }
+    }
+
+    /// A pass ends before all that are `due` were polled: from now on they come first, which takes a
+    /// list.
+    #[cold]
+    #[inline(never)]
+    fn part(&mut self, cx: &Context<'_>, home: Option<&Home>, due: u64) {
+        let ready = mem::take(&mut self.ready);
+        self.settle(cx, home);
+        let Some(block) = self.block else { return };
+        // SAFETY: the nest keeps it, and this is the thread that polls.
+        unsafe {
+            block.as_ref().polling.set(false);
+            list(block, due);
+            list(block, ready & !due);
+        }
+        self.fresh = self.len;
+    }
+
+    /// The child that has just been polled has made a block: puts those into its list that are `due`
+    /// in this pass, then the others that have woken themselves, last of all this one.
+    #[cold]
+    #[inline(never)]
+    fn adopt(
+        &mut self,
+        home: Option<&Home>,
+        due: u64,
+        index: u32,
+        became: Child,
+        woken: bool,
+    ) -> Option<u32> {
+        let block = self.block?;
+        // SAFETY: the nest keeps it, and this is the thread that polls. Nobody but this child has a
+        // waker, so nobody else is in the list.
+        unsafe {
+            // If a thread has made it, or the loop is gone, the next poll asks all again.
+            if became == Child::Last || !block.as_ref().is_of(home) {
+                return None;
+            }
+            let ready = mem::take(&mut self.ready);
+            self.fresh = self.len;
+            let woken = !is_empty(block) && pop(block).1 || woken;
+            list(block, due);
+            let until = block.as_ref().last.get();
+            list(block, ready & !due);
+            if became == Child::Done {
+                retire(slot(block, index));
+            } else if woken {
+                append(block, slot(block, index));
+            }
+            Some(until)
+        }
+    }
+
+    /// Polls the fresh ones, and those in the list until this one.
+    #[inline(always)]
+    fn poll_listed(
+        &mut self,
+        budget: &Budget<'_>,
+        until: u32,
+        child: &mut impl FnMut(usize, &mut Context<'_>) -> Child,
+    ) {
+        let Some(block) = self.block else { return };
+        // SAFETY: the nest keeps the block, by `LIVE`; this is the thread that polls it, and the
+        // cells of a block without a loop are used by that thread only.
+        let this = unsafe { block.as_ref() };
+        this.polling.set(true);
+        let _polling = OnDrop(|| this.polling.set(false));
+        let mut left = (self.len - self.fresh) > 0 || until != END;
+        while left && !budget.is_spent() {
+            let (index, wanted) = if self.fresh < self.len {
+                self.fresh += 1;
+                (self.fresh - 1, true)
+            } else {
+                // SAFETY: as above; `until` is still in the list.
+                unsafe { pop(block) }
+            };
+            left = self.fresh < self.len || (until != END && index != until);
+            if !wanted {
+                continue;
+            }
+            budget.spend();
+            // SAFETY: [block]; indices in the list are those of slots.
+            let polled = unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
+            if polled == Child::Last {
+                return;
+            }
+        }
+    }
+
+    /// Has a block, made anew when the nest is polled in another loop than before, that knows who
+    /// polls; the last child in its list.
+    fn settle(&mut self, cx: &Context<'_>, home: Option<&Home>) -> u32 {
+        // SAFETY: the nest keeps its block, which this thread polls.
+        unsafe {
+            let kept = self.block.filter(|block| block.as_ref().is_of(home));
+            if let Some(block) = kept {
+                block.as_ref().meet(cx);
+                take_mail(block);
+                return block.as_ref().last.get();
+            }
+        }
+        self.leave();
+        self.block = Some(Block::create(NonNull::new(here().cast_mut()), self.len, cx.waker()));
+        self.fresh = 0;
+        END
+    }
+
+    /// Lets go of the children's wakers, which wake nobody from now on.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        if let Some(block) = self.block.take() {
+            // SAFETY: the nest has had it.
+            unsafe { Block::leave(block) };
+        }
+    }
+}
+
+impl Drop for Nest {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// # Safety
+/// The caller keeps the block and is the one who polls it; the slot is not in the list.
+#[inline(always)]
+unsafe fn poll_slot(
+    block: NonNull<Block>,
+    index: u32,
+    child: impl FnOnce(&mut Context<'_>) -> Child,
+) -> Child {
+    // SAFETY: the caller says so.
+    unsafe {
+        let slot = slot(block, index);
+        let waker: ManuallyDrop<Waker> = lend(slot);
+        let outer = set_polled(slot.as_ptr().cast_const().cast());
+        let polled = OnDrop(|| {
+            set_polled(outer);
+        });
+        let became = child(&mut Context::from_waker(&waker));
+        drop(polled);
+        if became == Child::Done {
+            retire(slot);
+        }
+        became
+    }
+}
+
+/// Puts children, a bit each, at the end of the list.
+///
+/// # Safety
+/// [block], on the thread that polls.
+unsafe fn list(block: NonNull<Block>, mut bits: u64) {
+    while bits != 0 {
+        // SAFETY: the caller says so.
+        unsafe { append(block, slot(block, bits.trailing_zeros())) };
+        bits &= bits - 1;
+    }
+}
