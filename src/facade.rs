@@ -23,6 +23,10 @@ pub(crate) use loom::{
     thread::{Thread, current, park},
 };
 
+/// Of what other threads touch only while they borrow it: whoever takes it back is ordered after them,
+/// so that no model has to try it.
+pub(crate) use std::sync::atomic::AtomicU32 as Borrowed;
+
 /// A variable of each thread, loom's own included.
 macro_rules! local {
     ($(#[$doc:meta])* static $name:ident: $type:ty = $init:expr;) => {

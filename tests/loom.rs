@@ -573,6 +573,55 @@ fn child_wake_against_move() {
     });
 }
 
+#[test]
+#[allow(unsafe_code)]
+fn clones_of_a_borrowed_waker() {
+    explore("clone of a waker that a thread borrows against clone of the same at home", || {
+        let (flag, mut polls) = (Flag::new(), 0);
+        let raised = flag.clone();
+        let child = poll_fn(move |cx| {
+            polls += 1;
+            if polls == 1 {
+                // SAFETY: the thread has ended before this poll has, as if it were scoped.
+                let lent = unsafe { &*std::ptr::from_ref(cx.waker()) };
+                let theirs = thread::spawn(move || lent.clone());
+                let mine = cx.waker().clone();
+                let theirs = theirs.join().unwrap();
+                assert!(mine.will_wake(&theirs));
+                let raised = raised.clone();
+                thread::spawn(move || {
+                    raised.raise();
+                    theirs.wake();
+                });
+            }
+            if raised.get() == 1 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        Loop::new().block_on(gather((child, yield_now())));
+        assert_eq!(flag.get(), 1);
+    });
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn wake_of_a_borrowed_waker() {
+    explore("wake of a waker that a thread borrows against clone of the same at home", || {
+        let mut polls = 0;
+        let child = poll_fn(move |cx| {
+            polls += 1;
+            if polls == 2 {
+                return Poll::Ready(());
+            }
+            // SAFETY: the thread has ended before this poll has, as if it were scoped.
+            let lent = unsafe { &*std::ptr::from_ref(cx.waker()) };
+            let theirs = thread::spawn(move || lent.wake_by_ref());
+            drop(cx.waker().clone());
+            theirs.join().unwrap();
+            Poll::Pending
+        });
+        Loop::new().block_on(gather((yield_now(), child)));
+    });
+}
+
 // The proof of a stall: one model for each way in which a task could still be woken.
 
 /// Waits for nothing, having lent its waker to a thread that drops it.

@@ -101,9 +101,10 @@ impl Block {
         whole.expect("boucle: too many futures in one call for this machine").0.pad_to_align()
     }
 
-    /// A block in the loop that is entered here; without one, an orphan. `waker` is that of who polls
-    /// the nest and is at it. Whoever makes a block lets go of it by [`Block::leave`].
-    pub(super) fn create(home: Option<NonNull<Home>>, len: u32, waker: &Waker) -> NonNull<Block> {
+    /// A block in the loop that is entered here; for null, an orphan. `waker` is that of who polls the
+    /// nest and is at it. Whoever makes a block lets go of it by [`Block::leave`].
+    pub(super) fn create(here: *const Home, len: u32, waker: &Waker) -> NonNull<Block> {
+        let home = NonNull::new(here.cast_mut());
         let vtable = &raw const BLOCK;
         let (parent, foreign) = match home {
             Some(_) => (Some(Wakee::of(&Context::from_waker(waker))), None),
@@ -176,9 +177,9 @@ impl Block {
         Some(unsafe { home.as_ref() })
     }
 
-    /// Whether that is the loop of the block.
-    pub(super) fn is_of(&self, home: Option<&Home>) -> bool {
-        self.anchor.home == home.map_or(NonNull::dangling(), NonNull::from)
+    /// Whether that, or null, is the loop of the block.
+    pub(super) fn is_of(&self, here: *const Home) -> bool {
+        self.anchor.home == NonNull::new(here.cast_mut()).unwrap_or(NonNull::dangling())
     }
 
     /// Remembers who polls.

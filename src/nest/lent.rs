@@ -24,7 +24,7 @@ use std::{
 
 use super::block::{self, Block, Slot};
 use crate::{
-    facade::{AtomicPtr, AtomicU32, Ordering},
+    facade::{AtomicPtr, Borrowed, Ordering},
     guard::OnDrop,
     home::{Anchor, Home, here},
     wakee::{Target, TargetVTable, polled, set_polled},
@@ -35,7 +35,7 @@ pub(super) struct Lent {
     /// First, so that the address is that of the target.
     target: Target,
     /// What has become of it during this poll: [`WOKEN`], [`MADE`], or both.
-    touched: AtomicU32,
+    touched: Borrowed,
     /// Which child is polled.
     index: Cell<u32>,
     /// Null until one is needed.
@@ -74,7 +74,7 @@ impl Lent {
     pub(super) fn new(home: *const Home, len: u32, cx: &Context<'_>) -> Lent {
         Lent {
             target: Target { vtable: &raw const LENT },
-            touched: AtomicU32::new(0),
+            touched: Borrowed::new(0),
             index: Cell::new(0),
             block: AtomicPtr::new(ptr::null_mut()),
             home,
@@ -108,7 +108,17 @@ impl Lent {
         self.index.set(index);
     }
 
-    /// Whether anything was done with the waker during the last poll; then [`Lent::take`].
+    /// The child that was polled last.
+    pub(super) fn index(&self) -> u32 {
+        self.index.get()
+    }
+
+    /// The loop in which it is polled, or null.
+    pub(super) fn home(&self) -> *const Home {
+        self.home
+    }
+
+    /// Whether anything was done with the waker since it was new, or that was forgotten.
     #[inline(always)]
     pub(super) fn is_touched(&self) -> bool {
         // Ordering: Relaxed, here and below. A lent waker that another thread uses is given back
@@ -116,12 +126,16 @@ impl Lent {
         self.touched.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the child was woken during the last poll.
+    /// Whether the child was woken during the last poll; if it was touched and there is no block, it
+    /// was.
+    pub(super) fn is_woken(&self) -> bool {
+        self.touched.load(Ordering::Relaxed) & WOKEN != 0
+    }
+
+    /// Has it be as if nothing were done with it.
     #[inline(always)]
-    pub(super) fn take(&self) -> bool {
-        let woken = self.touched.load(Ordering::Relaxed) & WOKEN != 0;
+    pub(super) fn forget(&self) {
         self.touched.store(0, Ordering::Relaxed);
-        woken
     }
 
     /// The block, if there is one by now.
@@ -155,12 +169,12 @@ impl Lent {
             let back = OnDrop(|| {
                 set_polled(inner);
             });
-            let block = Block::create(NonNull::new(self.home.cast_mut()), self.len, outer);
+            let block = Block::create(self.home, self.len, outer);
             drop(back);
             block
         } else {
             // Another thread, or no loop.
-            Block::create(None, self.len, outer)
+            Block::create(ptr::null(), self.len, outer)
         };
         let none = ptr::null_mut();
         // A wake that hides it comes with a look at `block`; a wake that has come is kept.

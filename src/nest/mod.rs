@@ -77,32 +77,38 @@ impl Nest {
     pub(crate) fn new(len: usize, at: &'static Location<'static>) -> Nest {
         assert!(len < block::DONE as usize, "boucle: 2 billion futures in one call");
         let len = len as u32;
-        // Zero for none, and for many.
-        let ready = u64::MAX.checked_shr(FEW.wrapping_sub(len)).unwrap_or(0);
+        let is_few = len.wrapping_sub(1) < FEW;
+        let ready = if is_few { u64::MAX >> ((FEW - len) % FEW) } else { 0 };
         Nest { block: None, len, fresh: 0, ready, at }
     }
 
     /// Polls the children that are ready, each once: at first all, then those that were woken;
     /// after [`Child::Last`], nobody. If the caller is to wait then, it calls [`Nest::wait`].
     ///
-    /// After 64 children in one poll of the task, the rest is left for its next turn.
+    /// After 64 children in one poll of the task, the rest is left for its next turn. An only child is
+    /// polled whenever the nest is.
     #[inline]
     pub(crate) fn poll(
         &mut self,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
         mut child: impl FnMut(usize, &mut Context<'_>) -> Child,
     ) {
+        if self.len == 1 {
+            child(0, cx);
+            return;
+        }
+        let here = here();
         // SAFETY: [here]: whoever has entered it keeps it until after this poll.
-        let home = unsafe { here().as_ref() };
+        let home = unsafe { here.as_ref() };
         // Nests inside a child share the budget of the outermost.
         let none = NoLoop::default();
         let budget = Budget::begin(home, is_child_polled(), &none);
-        if self.block.is_none() && self.len <= FEW {
-            if let Some(until) = self.poll_lent(cx, home, &budget, &mut child) {
+        if self.ready != 0 {
+            if let Some(until) = self.poll_lent(cx, here, &budget, &mut child) {
                 self.poll_listed(&budget, until, &mut child);
             }
-        } else {
-            let until = self.settle(cx, home);
+        } else if self.block.is_some() || self.len > FEW {
+            let until = self.settle(cx, here);
             self.poll_listed(&budget, until, &mut child);
         }
     }
@@ -110,13 +116,15 @@ impl Nest {
     /// Has the task that polls the nest wait for its children; wakes it if some are ready already.
     #[inline]
     pub(crate) fn wait(&self, cx: &Context<'_>) {
-        note_instead(Waits::Children(self.at));
         let is_ready = match self.block {
-            None => self.ready != 0,
+            // An only child has woken the task by itself.
+            None => self.ready != 0 && self.len > 1,
             Some(block) => self.is_ready(block),
         };
         if is_ready {
             cx.waker().wake_by_ref();
+        } else {
+            note_instead(Waits::Children(self.at));
         }
     }
 
@@ -126,7 +134,7 @@ impl Nest {
         unsafe {
             // A block of another loop, or of one that a child has dropped, is of no use: the next poll
             // makes a new one and asks all again.
-            self.fresh < self.len || has_woken(block) || !block.as_ref().is_of(here().as_ref())
+            self.fresh < self.len || has_woken(block) || !block.as_ref().is_of(here())
         }
     }
 
@@ -136,25 +144,24 @@ impl Nest {
     fn poll_lent(
         &mut self,
         cx: &Context<'_>,
-        home: Option<&Home>,
+        here: *const Home,
         budget: &Budget<'_>,
         child: &mut impl FnMut(usize, &mut Context<'_>) -> Child,
     ) -> Option<u32> {
-        let lent = Lent::new(here(), self.len, cx);
+        let lent = Lent::new(here, self.len, cx);
         // SAFETY: [lent]: `lent` stays where it is until after the last poll of a child.
         let waker = unsafe { lent.waker() };
         let outer = set_polled(lent.target());
         // Those to be polled in this pass, and those to be polled in the next.
         let (due, again) = (Cell::new(self.ready), Cell::new(0));
-        let panics = OnDrop(|| {
+        let early = OnDrop(|| {
             set_polled(outer);
-            self.ready = due.get() | again.get();
-            self.keep(lent.block());
+            self.keep(lent.block(), due.get() | again.get());
         });
         while let Some(left) = NonZeroU64::new(due.get()) {
             if budget.is_spent() {
-                drop(panics);
-                self.part(cx, home, due.get());
+                drop(early);
+                self.part(cx, here, due.get(), again.get());
                 return None;
             }
             let index = left.trailing_zeros();
@@ -162,29 +169,31 @@ impl Nest {
             budget.spend();
             lent.begin(index);
             let became = child(index as usize, &mut Context::from_waker(&waker));
-            if lent.is_touched() {
-                let woken = lent.take();
-                if lent.block().is_some() {
-                    drop(panics);
-                    return self.adopt(home, due.get(), index, became, woken);
+            match became {
+                Child::Last => return None,
+                _ if !lent.is_touched() => {}
+                _ if lent.block().is_some() => {
+                    drop(early);
+                    return self.adopt(&lent, due.get(), again.get(), became);
                 }
-                if became == Child::Pending {
+                Child::Pending => {
+                    lent.forget();
                     again.set(again.get() | 1 << index);
                 }
-            }
-            if became == Child::Last {
-                break;
+                Child::Done => lent.forget(),
             }
         }
-        mem::forget(panics);
+        mem::forget(early);
         set_polled(outer);
         self.ready = again.get();
         None
     }
 
-    /// Keeps the block that a child has made, if one has.
+    /// A pass without a block ends early, because it is the last or a child panics. If that or a child
+    /// before has made one, all children are asked again.
     #[cold]
-    fn keep(&mut self, block: Option<NonNull<Block>>) {
+    fn keep(&mut self, block: Option<NonNull<Block>>, ready: u64) {
+        self.ready = if block.is_some() { 0 } else { ready };
         self.block = block;
         if let Some(block) = block {
             // SAFETY: [block]; this is the thread that polls.
@@ -196,45 +205,35 @@ impl Nest {
     /// list.
     #[cold]
     #[inline(never)]
-    fn part(&mut self, cx: &Context<'_>, home: Option<&Home>, due: u64) {
-        let ready = mem::take(&mut self.ready);
-        self.settle(cx, home);
+    fn part(&mut self, cx: &Context<'_>, here: *const Home, due: u64, again: u64) {
+        self.ready = 0;
+        self.settle(cx, here);
         let Some(block) = self.block else { return };
         // SAFETY: the nest keeps it, and this is the thread that polls.
         unsafe {
             block.as_ref().polling.set(false);
             list(block, due);
-            list(block, ready & !due);
+            list(block, again);
         }
         self.fresh = self.len;
     }
 
-    /// The child that has just been polled has made a block: puts those into its list that are `due`
-    /// in this pass, then the others that have woken themselves, last of all this one.
+    /// A child that has just been polled, and what became of it, has made a block: puts those into its
+    /// list that are `due` in this pass, then those to be polled in the next, last of all this one.
     #[cold]
     #[inline(never)]
-    fn adopt(
-        &mut self,
-        home: Option<&Home>,
-        due: u64,
-        index: u32,
-        became: Child,
-        woken: bool,
-    ) -> Option<u32> {
-        let block = self.block?;
-        // SAFETY: the nest keeps it, and this is the thread that polls. Nobody but this child has a
-        // waker, so nobody else is in the list.
+    fn adopt(&mut self, lent: &Lent, due: u64, again: u64, became: Child) -> Option<u32> {
+        // If a thread has made it, or the loop is gone, the next poll asks all again.
+        // SAFETY: the nest keeps it, and this is the thread that polls.
+        let block = self.block.filter(|block| unsafe { block.as_ref() }.is_of(lent.home()))?;
+        self.fresh = self.len;
+        // SAFETY: as above. Nobody but this child has a waker, so nobody else is in the list.
         unsafe {
-            // If a thread has made it, or the loop is gone, the next poll asks all again.
-            if became == Child::Last || !block.as_ref().is_of(home) {
-                return None;
-            }
-            let ready = mem::take(&mut self.ready);
-            self.fresh = self.len;
-            let woken = !is_empty(block) && pop(block).1 || woken;
+            let index = lent.index();
+            let woken = !is_empty(block) && pop(block).1 || lent.is_woken();
             list(block, due);
             let until = block.as_ref().last.get();
-            list(block, ready & !due);
+            list(block, again);
             if became == Child::Done {
                 retire(slot(block, index));
             } else if woken {
@@ -282,10 +281,10 @@ impl Nest {
 
     /// Has a block, made anew when the nest is polled in another loop than before, that knows who
     /// polls; the last child in its list.
-    fn settle(&mut self, cx: &Context<'_>, home: Option<&Home>) -> u32 {
+    fn settle(&mut self, cx: &Context<'_>, here: *const Home) -> u32 {
         // SAFETY: the nest keeps its block, which this thread polls.
         unsafe {
-            let kept = self.block.filter(|block| block.as_ref().is_of(home));
+            let kept = self.block.filter(|block| block.as_ref().is_of(here));
             if let Some(block) = kept {
                 block.as_ref().meet(cx);
                 take_mail(block);
@@ -293,7 +292,7 @@ impl Nest {
             }
         }
         self.leave();
-        self.block = Some(Block::create(NonNull::new(here().cast_mut()), self.len, cx.waker()));
+        self.block = Some(Block::create(here, self.len, cx.waker()));
         self.fresh = 0;
         END
     }

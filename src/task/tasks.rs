@@ -125,7 +125,7 @@ pub(crate) fn who() -> Option<Who> {
 }
 
 /// As [`note`], for a future whose children have noted their own waits.
-#[inline(never)]
+#[inline]
 pub(crate) fn note_instead(waits: Waits) {
     with_running(|task| task.waits.set(waits.pack()));
 }

@@ -53,6 +53,7 @@ unsafe fn wake_held(anchor: NonNull<Anchor>) {
 }
 
 /// Whether a child of a task is being polled on this thread, rather than a task itself.
+#[inline]
 pub(crate) fn is_child_polled() -> bool {
     let polled = polled();
     // SAFETY: [polled] of `wakee`; vtables are statics.

@@ -14,6 +14,7 @@ mod cancelling;
 mod channels;
 mod combinations;
 mod empty;
+mod few;
 mod graphs;
 mod hostile;
 mod intervals;

@@ -1,0 +1,462 @@
+//! Few children of a gather, who are lent one waker in turn until one of them keeps it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use boucle::{Loop, Status, block_on, gather, race, wait, yield_now};
+
+use crate::{
+    locks::SplitMix,
+    trace::{Count, panic_of, simulated},
+};
+
+// Against a model.
+
+/// What a child does in one poll, as the dice say.
+#[derive(Clone, Copy)]
+struct Act {
+    keeps: bool,
+    wakes: bool,
+    /// It wakes itself by the waker that it has kept.
+    wakes_kept: bool,
+    other: Option<usize>,
+    ends: bool,
+}
+
+/// The same for the child's nth poll whoever asks.
+fn act(seed: u64, children: usize, child: usize, polls: usize) -> Act {
+    let mut dice = SplitMix(seed ^ (child as u64) << 32 ^ polls as u64);
+    let roll = dice.below(16);
+    Act {
+        keeps: matches!(roll, 6..=8 | 13),
+        wakes: matches!(roll, 1..=5 | 7 | 10 | 12),
+        wakes_kept: roll == 8,
+        other: matches!(roll, 9 | 10).then(|| dice.below(children)),
+        ends: matches!(roll, 11..=13),
+    }
+}
+
+/// Children that take part in a round are those that were woken before it, in that order.
+///
+/// Without a loop, the wake of a waker that somebody has kept is only seen when the next round begins:
+/// a child that was woken already, and is polled after that, is polled once more.
+struct Model {
+    seed: u64,
+    /// The wakes that are seen later, if that is so.
+    mail: Option<VecDeque<usize>>,
+    is_kept: bool,
+    queue: VecDeque<usize>,
+    queued: Vec<bool>,
+    alive: Vec<bool>,
+    kept: Vec<bool>,
+    polls: Vec<usize>,
+}
+
+impl Model {
+    fn wake_kept(&mut self, child: usize) {
+        match &mut self.mail {
+            None => self.wake(child),
+            Some(mail) if mail.contains(&child) => {}
+            Some(mail) => mail.push_back(child),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.mail.as_ref().is_none_or(VecDeque::is_empty)
+    }
+
+    fn wake(&mut self, child: usize) {
+        if self.alive[child] && !self.queued[child] {
+            self.queued[child] = true;
+            self.queue.push_back(child);
+        }
+    }
+
+    fn round(&mut self) -> Vec<usize> {
+        let mut polled = Vec::new();
+        for child in self.mail.as_mut().map(std::mem::take).into_iter().flatten() {
+            self.wake(child);
+        }
+        for _ in 0..self.queue.len() {
+            let child = self.queue.pop_front().expect("it was counted");
+            self.queued[child] = false;
+            if !self.alive[child] {
+                continue;
+            }
+            polled.push(child);
+            let act = act(self.seed, self.alive.len(), child, self.polls[child]);
+            self.polls[child] += 1;
+            self.kept[child] |= act.keeps;
+            if act.wakes && self.is_kept {
+                self.wake_kept(child);
+            } else if act.wakes {
+                self.wake(child);
+            }
+            if act.wakes_kept {
+                self.wake_kept(child);
+            }
+            if let Some(other) = act.other.filter(|&other| self.kept[other]) {
+                self.wake_kept(other);
+            }
+            self.is_kept |= act.keeps;
+            self.alive[child] &= !act.ends;
+        }
+        polled
+    }
+}
+
+/// Real children that do the same.
+struct Stage {
+    seed: u64,
+    polled: RefCell<Vec<usize>>,
+    polls: RefCell<Vec<usize>>,
+    kept: RefCell<Vec<Option<Waker>>>,
+}
+
+impl Stage {
+    fn poll(&self, child: usize, cx: &Context<'_>) -> Poll<()> {
+        self.polled.borrow_mut().push(child);
+        let polls = self.polls.borrow()[child];
+        self.polls.borrow_mut()[child] += 1;
+        let act = act(self.seed, self.kept.borrow().len(), child, polls);
+        if act.keeps {
+            let old = self.kept.borrow_mut()[child].replace(cx.waker().clone());
+            drop(old);
+        }
+        if act.wakes {
+            cx.waker().wake_by_ref();
+        }
+        if act.wakes_kept {
+            self.wake(child);
+        }
+        if let Some(other) = act.other {
+            self.wake(other);
+        }
+        if act.ends { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn wake(&self, child: usize) {
+        let waker = self.kept.borrow()[child].clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Plays one game; `cx` is that of who polls the gather, perhaps in a loop.
+fn play(seed: u64, cx: &mut Context<'_>, in_loop: bool) {
+    let mut dice = SplitMix(seed);
+    let children = if dice.below(2) == 0 { 2 + dice.below(4) } else { 2 + dice.below(63) };
+    let stage = Rc::new(Stage {
+        seed,
+        polled: RefCell::default(),
+        polls: RefCell::new(vec![0; children]),
+        kept: RefCell::new((0..children).map(|_| None).collect()),
+    });
+    let mut model = Model {
+        seed,
+        mail: (!in_loop).then(VecDeque::new),
+        is_kept: false,
+        queue: (0..children).collect(),
+        queued: vec![true; children],
+        alive: vec![true; children],
+        kept: vec![false; children],
+        polls: vec![0; children],
+    };
+    let futures = (0..children).map(|child| {
+        let stage = stage.clone();
+        poll_fn(move |cx| stage.poll(child, cx))
+    });
+    let mut gathered = Box::pin(gather(futures.collect::<Vec<_>>()));
+    for round in 0..40 {
+        let ended = gathered.as_mut().poll(cx).is_ready();
+        assert_eq!(stage.polled.take(), model.round(), "seed {seed}, round {round}");
+        assert_eq!(ended, model.alive.iter().all(|alive| !alive), "seed {seed}, round {round}");
+        if ended {
+            return;
+        }
+        if model.is_idle() {
+            // Nobody is polled for nothing.
+            assert!(gathered.as_mut().poll(cx).is_pending());
+            assert_eq!(stage.polled.take(), [], "seed {seed}, round {round}");
+        }
+        for _ in 0..dice.below(3) {
+            let child = dice.below(children);
+            let waker = stage.kept.borrow()[child].clone();
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+                model.wake_kept(child);
+            }
+        }
+    }
+}
+
+#[test]
+fn children_are_polled_when_they_were_woken_in_that_order_in_a_loop() {
+    let l = simulated();
+    for seed in 0..3000 {
+        l.block_on(poll_fn(|cx| {
+            play(seed, cx, true);
+            Poll::Ready(())
+        }));
+    }
+}
+
+#[test]
+fn children_are_polled_when_they_were_woken_in_that_order_elsewhere() {
+    let (_, waker) = Count::waker();
+    for seed in 0..3000 {
+        play(seed, &mut Context::from_waker(&waker), false);
+    }
+}
+
+// A child.
+
+/// A child that lends its waker at its first poll, and ends at its second.
+fn lends(mut f: impl FnMut(&Waker)) -> impl Future<Output = ()> {
+    let mut polls = 0;
+    poll_fn(move |cx| {
+        polls += 1;
+        if polls == 2 {
+            return Poll::Ready(());
+        }
+        f(cx.waker());
+        Poll::Pending
+    })
+}
+
+/// Runs it in a loop, and under an executor that polls whenever it was woken.
+fn everywhere(make: impl Fn() -> Pin<Box<dyn Future<Output = ()>>>) {
+    Loop::new().block_on(make());
+    let (count, waker) = Count::waker();
+    let (mut future, mut woken) = (make(), 0);
+    while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        // A thread of its own wakes it.
+        while count.get() == woken {
+            thread::yield_now();
+        }
+        woken = count.get();
+    }
+}
+
+#[test]
+fn a_thread_may_wake_a_child_by_the_borrowed_waker() {
+    everywhere(|| {
+        let child = lends(|waker| {
+            thread::scope(|s| {
+                s.spawn(|| waker.wake_by_ref());
+                s.spawn(|| waker.wake_by_ref());
+            });
+        });
+        Box::pin(async {
+            gather((child, yield_now())).await;
+        })
+    });
+}
+
+#[test]
+fn threads_may_clone_the_borrowed_waker_all_at_once() {
+    everywhere(|| {
+        let child = lends(|waker| {
+            let cloned = |waker: &Waker| waker.clone();
+            let (theirs, mine) = thread::scope(|s| {
+                let theirs = [(); 3].map(|()| s.spawn(|| cloned(waker)));
+                let mine = cloned(waker);
+                (theirs.map(|thread| thread.join().unwrap()), mine)
+            });
+            // Real threads: the child is woken from elsewhere, perhaps when its poll is over.
+            for waker in theirs {
+                assert!(waker.will_wake(&mine));
+                drop(thread::spawn(move || waker.wake()));
+            }
+        });
+        Box::pin(async {
+            gather([child].map(|child| gather((child, yield_now())))).await;
+        })
+    });
+}
+
+#[test]
+fn a_waker_that_only_a_thread_has_cloned_wakes_the_child() {
+    everywhere(|| {
+        let child = lends(|waker| {
+            let theirs = thread::scope(|s| s.spawn(|| waker.clone()).join().unwrap());
+            drop(thread::spawn(move || theirs.wake()));
+        });
+        Box::pin(async {
+            gather((yield_now(), child, yield_now())).await;
+        })
+    });
+}
+
+#[test]
+fn a_waker_that_is_kept_is_that_of_later_polls() {
+    let (l, same) = (simulated(), Cell::new(0));
+    let child = || {
+        let mut kept: Option<Waker> = None;
+        let same = &same;
+        poll_fn(move |cx| match &kept {
+            None => {
+                kept = Some(cx.waker().clone());
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(kept) => {
+                same.set(same.get() + u32::from(kept.will_wake(cx.waker())));
+                Poll::Ready(())
+            }
+        })
+    };
+    l.block_on(gather([child(), child(), child()]));
+    assert_eq!(same.get(), 3);
+}
+
+#[test]
+fn a_child_that_keeps_its_waker_and_panics_leaves_nothing_behind() {
+    let (l, kept) = (simulated(), RefCell::new(None));
+    let keeps = poll_fn(|cx| -> Poll<()> {
+        *kept.borrow_mut() = Some(cx.waker().clone());
+        panic!("burnt")
+    });
+    let mut gathered = Box::pin(gather((pending::<()>(), keeps, yield_now())));
+    assert_eq!(panic_of(|| l.block_on(gathered.as_mut())), "burnt");
+    let waker: Waker = kept.take().expect("it was polled");
+    waker.wake_by_ref();
+    l.block_on(async { waker.wake_by_ref() });
+    drop(gathered);
+    drop(l);
+    waker.wake();
+}
+
+#[test]
+fn a_winner_that_has_kept_its_waker_wakes_nobody() {
+    let (l, kept) = (simulated(), Rc::new(RefCell::new(None)));
+    let keep = kept.clone();
+    let task = l.spawn(async move {
+        let wins = poll_fn(|cx| {
+            *keep.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        });
+        let mut racing = pin!(race((pending(), wins)));
+        racing.as_mut().await;
+        // What has ended is still there.
+        pending::<()>().await;
+    });
+    l.run_until_stalled();
+    kept.take().map(Waker::wake);
+    assert!(!l.step());
+    assert_eq!(task.status(), Status::Waiting);
+}
+
+#[test]
+fn a_child_that_was_woken_and_keeps_its_waker_as_it_ends_is_not_polled_again() {
+    let (l, kept) = (simulated(), RefCell::new(None));
+    let ends = poll_fn(|cx| {
+        *kept.borrow_mut() = Some(cx.waker().clone());
+        cx.waker().wake_by_ref();
+        Poll::Ready(())
+    });
+    let mut turns = 0;
+    let late = poll_fn(|cx| {
+        turns += 1;
+        kept.borrow().as_ref().map(Waker::wake_by_ref);
+        cx.waker().wake_by_ref();
+        if turns == 3 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    l.block_on(gather((yield_now(), ends, late)));
+}
+
+#[test]
+fn an_only_child_is_polled_whenever_its_gather_is() {
+    let polls = Cell::new(0);
+    let child = || {
+        poll_fn(|_| -> Poll<()> {
+            polls.set(polls.get() + 1);
+            Poll::Pending
+        })
+    };
+    let (count, waker) = Count::waker();
+    let mut cx = Context::from_waker(&waker);
+    let (mut one, mut two) = (pin!(gather([child()])), pin!(gather([child(), child()])));
+    for _ in 0..3 {
+        assert!(one.as_mut().poll(&mut cx).is_pending());
+    }
+    assert_eq!(polls.replace(0), 3);
+    for _ in 0..3 {
+        assert!(two.as_mut().poll(&mut cx).is_pending());
+    }
+    assert_eq!((polls.get(), count.get()), (2, 0));
+}
+
+#[test]
+fn an_only_child_has_the_waker_of_its_parent() {
+    let (_, waker) = Count::waker();
+    let child = poll_fn(|cx| Poll::Ready(cx.waker().will_wake(&waker)));
+    let mut one = pin!(gather((child,)));
+    let polled = one.as_mut().poll(&mut Context::from_waker(&waker));
+    assert_eq!(polled, Poll::Ready((true,)));
+}
+
+// What one poll may do.
+
+#[test]
+fn who_was_left_out_comes_first() {
+    let (l, polled) = (simulated(), RefCell::new(Vec::new()));
+    // Of the 64, this takes 61, so that two of those that follow are polled in the first turn.
+    let greedy = gather([(); 60].map(|()| async {}));
+    let polled = &polled;
+    let yields = (0..40).map(|n| async move {
+        for _ in 0..3 {
+            polled.borrow_mut().push(n);
+            yield_now().await;
+        }
+    });
+    l.block_on(gather((greedy, gather(yields.collect::<Vec<_>>()))));
+    assert_eq!(polled.take(), (0..40).cycle().take(120).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_children_of_small_nests_share_the_64() {
+    let (l, polls, turns) = (simulated(), Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)));
+    let (counted, counts) = (polls.clone(), turns.clone());
+    let task = l.spawn(async move {
+        let yields = || async {
+            for _ in 0..5 {
+                counted.set(counted.get() + 1);
+                yield_now().await;
+            }
+        };
+        let nest = || gather((0..30).map(|_| yields()).collect::<Vec<_>>());
+        gather([nest(), nest(), nest(), nest()]).await;
+    });
+    l.block_on(async move {
+        let mut before = 0;
+        while !task.is_finished() {
+            let now = polls.get();
+            // Each of four nests is polled too, and each of these polls one child at least.
+            assert!(now - before <= 64, "{before} then {now}");
+            before = now;
+            counts.set(counts.get() + 1);
+            yield_now().await;
+        }
+    });
+    assert!(turns.get() >= 600 / 64, "{turns:?}");
+}
+
+#[test]
+fn a_wait_for_one_or_two_tasks_ends_with_the_last() {
+    block_on(async {
+        for count in 1..3 {
+            let tasks: Vec<_> = (0..count).map(|_| boucle::spawn(yield_now())).collect();
+            let (done, failed) = wait(tasks).await;
+            assert_eq!((done.len(), failed.len()), (count, 0));
+        }
+    });
+}
