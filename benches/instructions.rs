@@ -22,7 +22,7 @@ use std::{
 
 use boucle::{
     Loop, TaskSet, block_on, gather, scope, sleep, spawn,
-    sync::{Mutex, channel},
+    sync::{Mutex, Semaphore, channel},
     yield_now,
 };
 
@@ -40,6 +40,12 @@ const WORKLOADS: &[Workload] = &[
     ("ping_pong", ping_pong, 100_000, 370),
     ("ping_pong_limit", ping_pong_limit, 100_000, 0),
     ("timer_10k_live", timer_10k_live, 50_000, 320),
+    ("gather_1", gather_1, 20_000, 560),
+    ("gather_1_limit", gather_1_limit, 20_000, 0),
+    ("gather_pair", gather_pair, 20_000, 0),
+    ("gather_pair_woken", gather_pair_woken, 20_000, 0),
+    ("gather_10", gather_10, 100_000, 140),
+    ("gather_10_limit", gather_10_limit, 100_000, 0),
     ("gather_1000", gather_1000, 200_000, 450),
     ("gather_1000_limit", gather_1000_limit, 200_000, 0),
     ("scope_1000", scope_1000, 100_000, 620),
@@ -300,19 +306,64 @@ fn timer_10k_live(n: usize) {
     });
 }
 
-fn gather_1000(n: usize) {
+/// Gathers of so many children, n in sum, that yield once.
+fn gather_of(size: usize, n: usize) {
     block_on(async {
-        for _ in 0..n / 1000 {
-            black_box(gather((0..1000).map(|_| yield_now()).collect::<Vec<_>>()).await);
+        for _ in 0..n / size {
+            black_box(gather((0..size).map(|_| yield_now()).collect::<Vec<_>>()).await);
         }
     });
 }
 
-fn gather_1000_limit(n: usize) {
-    for _ in 0..n / 1000 {
-        let futures = (0..1000).map(|_| Box::pin(yield_now()) as Pin<Box<dyn Future<Output = ()>>>);
+fn gather_limit(size: usize, n: usize) {
+    for _ in 0..n / size {
+        let futures = (0..size).map(|_| Box::pin(yield_now()) as Pin<Box<dyn Future<Output = ()>>>);
         round_robin(futures.collect());
     }
+}
+
+fn gather_1(n: usize) {
+    gather_of(black_box(1), n);
+}
+
+fn gather_1_limit(n: usize) {
+    gather_limit(black_box(1), n);
+}
+
+/// Each is of two that yield once, in a tuple.
+fn gather_pair(n: usize) {
+    block_on(async {
+        for _ in 0..n {
+            black_box(gather((yield_now(), yield_now())).await);
+        }
+    });
+}
+
+/// Each is of one that waits for the other, and so has its waker kept.
+fn gather_pair_woken(n: usize) {
+    let gate = Semaphore::new(0);
+    block_on(async {
+        for _ in 0..n {
+            let waits = async { gate.acquire().await.forget() };
+            black_box(gather((waits, async { gate.add_permits(1) })).await);
+        }
+    });
+}
+
+fn gather_10(n: usize) {
+    gather_of(black_box(10), n);
+}
+
+fn gather_10_limit(n: usize) {
+    gather_limit(black_box(10), n);
+}
+
+fn gather_1000(n: usize) {
+    gather_of(black_box(1000), n);
+}
+
+fn gather_1000_limit(n: usize) {
+    gather_limit(black_box(1000), n);
 }
 
 /// Scopes of a thousand children that yield once.

@@ -579,22 +579,28 @@ fn clones_of_a_borrowed_waker() {
     explore("clone of a waker that a thread borrows against clone of the same at home", || {
         let (flag, mut polls) = (Flag::new(), 0);
         let raised = flag.clone();
+        let kept = Arc::new(Mutex::new(None));
         let child = poll_fn(move |cx| {
             polls += 1;
-            if polls == 1 {
-                // SAFETY: the thread has ended before this poll has, as if it were scoped.
-                let lent = unsafe { &*std::ptr::from_ref(cx.waker()) };
-                let theirs = thread::spawn(move || lent.clone());
-                let mine = cx.waker().clone();
-                let theirs = theirs.join().unwrap();
-                assert!(mine.will_wake(&theirs));
-                let raised = raised.clone();
-                thread::spawn(move || {
-                    raised.raise();
-                    theirs.wake();
-                });
+            if polls > 1 {
+                // The waker of this poll counts: it may not be that of the one before.
+                *kept.lock().expect("whole") = Some(cx.waker().clone());
+                return if raised.get() == 1 { Poll::Ready(()) } else { Poll::Pending };
             }
-            if raised.get() == 1 { Poll::Ready(()) } else { Poll::Pending }
+            // SAFETY: the thread has ended before this poll has, as if it were scoped.
+            let lent = unsafe { &*std::ptr::from_ref(cx.waker()) };
+            let theirs = thread::spawn(move || lent.clone());
+            let mine = cx.waker().clone();
+            let theirs: Waker = theirs.join().unwrap();
+            assert!(mine.will_wake(&theirs));
+            *kept.lock().expect("whole") = Some(theirs);
+            let (raised, kept) = (raised.clone(), kept.clone());
+            thread::spawn(move || {
+                raised.raise();
+                let waker = kept.lock().expect("whole").take();
+                waker.map(Waker::wake);
+            });
+            Poll::Pending
         });
         Loop::new().block_on(gather((child, yield_now())));
         assert_eq!(flag.get(), 1);

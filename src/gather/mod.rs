@@ -28,8 +28,8 @@ use crate::{
 ///
 /// Takes a `Vec<F>`, an array or a tuple of up to twelve futures, which may borrow. They are polled
 /// inside the awaiting task, the first time in the order given and then each only when it was
-/// woken. One call makes at most three allocations, however many futures there are. It works in
-/// any executor.
+/// woken; but one that is alone is polled whenever the gather is, as if it were awaited itself. One
+/// call makes at most three allocations, however many futures there are. It works in any executor.
 ///
 /// If a future panics, the others are dropped, and the panic goes on to whoever awaits.
 ///

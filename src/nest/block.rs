@@ -96,9 +96,13 @@ static BLOCK: AnchorVTable = AnchorVTable {
 
 impl Block {
     fn layout(len: u32) -> Layout {
-        let slots = Layout::array::<Slot>(len as usize);
-        let whole = slots.and_then(|slots| Layout::new::<Block>().extend(slots));
-        whole.expect("boucle: too many futures in one call for this machine").0.pad_to_align()
+        let slots = (len as usize).checked_mul(size_of::<Slot>());
+        let size = slots.and_then(|slots| slots.checked_add(size_of::<Block>()));
+        let layout = size.map(|size| Layout::from_size_align(size, align_of::<Block>()));
+        match layout {
+            Some(Ok(layout)) => layout,
+            _ => panic!("boucle: too many futures in one call for this machine"),
+        }
     }
 
     /// A block in the loop that is entered here; for null, an orphan. `waker` is that of who polls the

@@ -103,14 +103,17 @@ impl Nest {
         // Nests inside a child share the budget of the outermost.
         let none = NoLoop::default();
         let budget = Budget::begin(home, is_child_polled(), &none);
-        if self.ready != 0 {
-            if let Some(until) = self.poll_lent(cx, here, &budget, &mut child) {
-                self.poll_listed(&budget, until, &mut child);
+        let until = if self.ready != 0 {
+            match self.poll_lent(cx, here, &budget, &mut child) {
+                Some(until) => until,
+                None => return,
             }
         } else if self.block.is_some() || self.len > FEW {
-            let until = self.settle(cx, here);
-            self.poll_listed(&budget, until, &mut child);
-        }
+            self.settle(cx, here)
+        } else {
+            return;
+        };
+        self.poll_listed(&budget, until, &mut child);
     }
 
     /// Has the task that polls the nest wait for its children; wakes it if some are ready already.
@@ -212,10 +215,24 @@ impl Nest {
         // SAFETY: the nest keeps it, and this is the thread that polls.
         unsafe {
             block.as_ref().polling.set(false);
-            list(block, due);
+            self.put_off(block, due);
             list(block, again);
         }
-        self.fresh = self.len;
+    }
+
+    /// Has these come first. In the first pass they are those that were never polled.
+    ///
+    /// # Safety
+    /// The nest has this block, whose list is empty, and this is the thread that polls.
+    unsafe fn put_off(&mut self, block: NonNull<Block>, due: u64) {
+        let first = due.trailing_zeros().min(self.len);
+        if due.count_ones() == self.len - first {
+            self.fresh = first;
+        } else {
+            self.fresh = self.len;
+            // SAFETY: the caller says so.
+            unsafe { list(block, due) };
+        }
     }
 
     /// A child that has just been polled, and what became of it, has made a block: puts those into its
@@ -226,12 +243,11 @@ impl Nest {
         // If a thread has made it, or the loop is gone, the next poll asks all again.
         // SAFETY: the nest keeps it, and this is the thread that polls.
         let block = self.block.filter(|block| unsafe { block.as_ref() }.is_of(lent.home()))?;
-        self.fresh = self.len;
         // SAFETY: as above. Nobody but this child has a waker, so nobody else is in the list.
         unsafe {
             let index = lent.index();
             let woken = !is_empty(block) && pop(block).1 || lent.is_woken();
-            list(block, due);
+            self.put_off(block, due);
             let until = block.as_ref().last.get();
             list(block, again);
             if became == Child::Done {
