@@ -607,27 +607,6 @@ fn clones_of_a_borrowed_waker() {
     });
 }
 
-#[test]
-#[allow(unsafe_code)]
-fn wake_of_a_borrowed_waker() {
-    explore("wake of a waker that a thread borrows against clone of the same at home", || {
-        let mut polls = 0;
-        let child = poll_fn(move |cx| {
-            polls += 1;
-            if polls == 2 {
-                return Poll::Ready(());
-            }
-            // SAFETY: the thread has ended before this poll has, as if it were scoped.
-            let lent = unsafe { &*std::ptr::from_ref(cx.waker()) };
-            let theirs = thread::spawn(move || lent.wake_by_ref());
-            drop(cx.waker().clone());
-            theirs.join().unwrap();
-            Poll::Pending
-        });
-        Loop::new().block_on(gather((yield_now(), child)));
-    });
-}
-
 // The proof of a stall: one model for each way in which a task could still be woken.
 
 /// Waits for nothing, having lent its waker to a thread that drops it.
