@@ -598,7 +598,9 @@ fn clones_of_a_borrowed_waker() {
             thread::spawn(move || {
                 raised.raise();
                 let waker = kept.lock().expect("whole").take();
-                waker.map(Waker::wake);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
             });
             Poll::Pending
         });

@@ -350,7 +350,7 @@ fn a_winner_that_has_kept_its_waker_wakes_nobody() {
         pending::<()>().await;
     });
     l.run_until_stalled();
-    kept.take().map(Waker::wake);
+    kept.take().expect("it has won").wake();
     assert!(!l.step());
     assert_eq!(task.status(), Status::Waiting);
 }
@@ -366,7 +366,9 @@ fn a_child_that_was_woken_and_keeps_its_waker_as_it_ends_is_not_polled_again() {
     let mut turns = 0;
     let late = poll_fn(|cx| {
         turns += 1;
-        kept.borrow().as_ref().map(Waker::wake_by_ref);
+        if let Some(waker) = &*kept.borrow() {
+            waker.wake_by_ref();
+        }
         cx.waker().wake_by_ref();
         if turns == 3 { Poll::Ready(()) } else { Poll::Pending }
     });

@@ -46,6 +46,11 @@ impl Nest {
         if self.len == 0 {
             return;
         }
+        if self.len == 1 {
+            // As if it were awaited itself.
+            child(0, cx);
+            return;
+        }
         let (core, hub) = (self.core.clone(), &self.core.hub);
         let key = *self.key.get_or_insert_with(|| hub.add_nest(self.len as usize));
         let until = hub.begin(key, cx.waker());
