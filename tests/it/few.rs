@@ -185,7 +185,7 @@ fn play(seed: u64, cx: &mut Context<'_>, in_loop: bool) {
         if model.is_idle() {
             // Nobody is polled for nothing.
             assert!(gathered.as_mut().poll(cx).is_pending());
-            assert_eq!(stage.polled.take(), [], "seed {seed}, round {round}");
+            assert_eq!(stage.polled.take(), Vec::<usize>::new(), "seed {seed}, round {round}");
         }
         for _ in 0..dice.below(3) {
             let child = dice.below(children);
