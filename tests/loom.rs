@@ -4,7 +4,8 @@
 //!
 //! Each model is named after what meets what. Loom tries every interleaving with at most three
 //! preemptions, or two (`LOOM_MAX_PREEMPTIONS` overrides), and every value that a relaxed load may
-//! see. It reports a thread that sleeps for ever, memory that is never freed, and, by [`Lend`], a
+//! see: a model that ends has no others. Each says in how many executions, and at which bound.
+//! Loom reports a thread that sleeps for ever, memory that is never freed, and, by [`Lend`], a
 //! future that is polled or dropped in a race. Use after free is found when it runs under
 //! AddressSanitizer too.
 
@@ -43,9 +44,13 @@ fn explore_wide(name: &str, model: impl Fn() + Send + Sync + 'static) {
 fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Send + Sync + 'static) {
     use std::io::Write;
 
+    /// Of all models that have ended.
+    static ALL: Count = Count::new(0);
+
     let count = std::sync::Arc::new(Count::new(0));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let bound = builder.preemption_bound;
     builder.check({
         let count = count.clone();
         move || {
@@ -54,8 +59,11 @@ fn explore_within(preemptions: usize, name: &str, model: impl Fn() + Send + Sync
         }
     });
     let count = count.load(Relaxed);
-    // Not by `eprintln`, which the test harness swallows.
-    let _ = writeln!(std::io::stderr(), "{name}: {count} executions");
+    let all = ALL.fetch_add(count, Relaxed) + count;
+    let bound = bound.map_or("any number of".to_owned(), |bound| bound.to_string());
+    // Not by `eprintln`, which the test harness swallows; in one piece, as models run side by side.
+    let line = format!("{name}: {count} executions, {bound} preemptions; {all} so far\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// What threads tell each other. Only ever relaxed: that the other side sees it in time is up to
