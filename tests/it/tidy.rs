@@ -434,6 +434,49 @@ fn unsafe_code_is_announced_on_the_door_and_explained_on_the_spot() {
     report(&complaints);
 }
 
+/// For each file with `unsafe` in it, how often: the rows of a table in docs/RELIABILITY.md.
+fn unsafe_rows(src: &[File]) -> Vec<String> {
+    let mut sums = [0; 3];
+    let row = |name: &str, counts: [usize; 3]| {
+        let [blocks, functions, impls] = counts;
+        format!("| {name} | {blocks} | {functions} | {impls} |")
+    };
+    let mut rows = Vec::new();
+    for file in src {
+        let mut counts = [0; 3];
+        for at in words(&file.code, "unsafe") {
+            let rest = file.code[at + "unsafe".len()..].trim_start();
+            let kind = if rest.starts_with('{') {
+                0
+            } else if rest.starts_with("fn ") || rest.starts_with("trait ") {
+                1
+            } else if rest.starts_with("impl") {
+                2
+            } else {
+                // A type such as `unsafe fn()` promises nothing by itself.
+                continue;
+            };
+            counts[kind] += 1;
+            sums[kind] += 1;
+        }
+        if counts != [0; 3] {
+            rows.push(row(&format!("`{}`", file.path), counts));
+        }
+    }
+    rows.push(row("all", sums));
+    rows
+}
+
+#[test]
+fn the_published_count_of_unsafe_code_is_right() {
+    let text = include_str!("../../docs/RELIABILITY.md");
+    let header = "| file | blocks | functions and traits | implementations |";
+    let table = text.lines().skip_while(|line| *line != header).skip(2);
+    let published: Vec<&str> = table.take_while(|line| line.starts_with('|')).collect();
+    let counted = unsafe_rows(&files("src"));
+    assert!(published == counted, "docs/RELIABILITY.md should say:\n{}", counted.join("\n"));
+}
+
 #[test]
 fn the_readers_of_source_can_read() {
     let mut found = Vec::new();
@@ -459,4 +502,7 @@ fn the_readers_of_source_can_read() {
     let fails = ["/// ```", "/// ```", "/// ```compile_fail", "/// # fn t01_x() {"];
     let all = [run, not_run, ignored, compiles, fails];
     assert_eq!(all.map(|lines| is_sprung(&lines, 3)), [true, false, false, false, true]);
+    let code = "unsafe fn f(g: unsafe fn()) { unsafe { g() } } unsafe impl T for X {} unsafe_code";
+    let file = File { path: "a.rs".into(), text: String::new(), code: code.into() };
+    assert_eq!(unsafe_rows(&[file]), ["| `a.rs` | 1 | 1 | 1 |", "| all | 1 | 1 | 1 |"]);
 }
