@@ -118,6 +118,7 @@ fn a_task_on_the_stack_learns_of_the_reason_too() {
     // Without a handle there is nobody to be told.
     let (log, detached) = (Log::default(), lasting(&l, &Log::default(), "detached"));
     let canceller = detached.canceller();
+    assert_eq!(format!("{canceller:?}"), format!("Canceller({})", detached.id()));
     drop(detached);
     assert!(canceller.cancel_because(String::from("unheard")));
     assert_eq!(log.take(), [""; 0]);

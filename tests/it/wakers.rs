@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Poll, RawWaker, RawWakerVTable, Wake, Waker},
@@ -348,6 +348,42 @@ fn t08_the_memory_of_a_task_goes_with_its_last_waker() {
     let waker = give();
     drop(l);
     waker.wake();
+    assert_eq!(blocks::<Aligned>(), 0);
+
+    // With its loop: home counts one waker less than none, another thread one more.
+    let l = virtual_loop();
+    let waker = sleeper(&l, Aligned);
+    l.block_on(async {
+        let clone = elsewhere(|| waker.clone());
+        drop([waker, clone]);
+    });
+    assert_eq!(blocks::<Aligned>(), 1);
+    drop(l);
+    assert_eq!(blocks::<Aligned>(), 0);
+
+    // With its loop, which has read its last letters when it drops the callback of its host: those
+    // that come now keep nothing, nor do those about timers.
+    let l = virtual_loop();
+    let waker = sleeper(&l, Aligned);
+    let [dropped, mut moved] = l.block_on(async {
+        let mut sleeps = [1, 2].map(|n| sleep(Duration::from_secs(n)));
+        poll_fn(|cx| {
+            assert!(sleeps.iter_mut().all(|sleep| Pin::new(sleep).poll(cx).is_pending()));
+            Poll::Ready(())
+        })
+        .await;
+        sleeps
+    });
+    let mut late = Some(move || {
+        waker.wake();
+        drop(dropped);
+        moved.reset(moved.deadline() + Duration::from_secs(1));
+    });
+    let late = Mutex::new(on_drop(move || elsewhere(late.take().unwrap())));
+    l.on_wake(move || {
+        let _late = &late;
+    });
+    drop(l);
     assert_eq!(blocks::<Aligned>(), 0);
 }
 
