@@ -538,6 +538,31 @@ fn a_member_that_ends_as_it_is_awaited_is_not_missed() {
 
 // Size.
 
+/// Few are left between many that have gone, and have moved up.
+#[test]
+fn members_that_have_closed_ranks_are_found_as_they_end() {
+    simulated().block_on(async {
+        let mut set = TaskSet::new();
+        for n in 0..1000 {
+            set.spawn(after(if n % 50 == 7 { 2000 - n } else { 1 }));
+        }
+        for _ in 0..980 {
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 1);
+        }
+        set.spawn(after(1500));
+        let late: Vec<u64> = (7..1000).step_by(50).map(|n| 2000 - n).collect();
+        assert_eq!((set.len(), late.len()), (21, 20));
+        let mut ends = late;
+        ends.push(1501);
+        ends.sort_unstable();
+        for end in ends {
+            let seconds = set.join_next().await.unwrap().unwrap();
+            assert_eq!(seconds, if end == 1501 { 1500 } else { end });
+        }
+        assert!(set.join_next().await.is_none());
+    });
+}
+
 #[test]
 fn a_great_many_members_cost_each_the_same() {
     // A million of anything quadratic would not end.
