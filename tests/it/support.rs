@@ -289,7 +289,7 @@ fn start(name: &str, stderr: Stdio, debug: Option<&str>) -> Option<Ended> {
     let stdout = read(child.stdout.take().unwrap());
     let stderr = child.stderr.take().map(read);
     // It has ended when it has closed its stdout.
-    let told = stdout.recv_timeout(Duration::from_secs(120));
+    let told = stdout.recv_timeout(Duration::from_secs(600));
     if told.is_err() {
         child.kill().unwrap();
     }

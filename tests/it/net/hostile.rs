@@ -48,7 +48,7 @@ pub(super) fn bounded(test: impl FnOnce() + Send + 'static) {
         let _tell = tell;
         test();
     });
-    let ended = told.recv_timeout(Duration::from_secs(60));
+    let ended = told.recv_timeout(Duration::from_secs(600));
     assert_ne!(ended, Err::<(), _>(mpsc::RecvTimeoutError::Timeout), "it hangs");
     thread.join().unwrap();
 }

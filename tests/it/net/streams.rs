@@ -8,7 +8,7 @@ use crate::support::Log;
 
 /// Runs a test in real time, but not for ever.
 pub(super) fn run(test: impl Future<Output = io::Result<()>>) {
-    let test = async { timeout(Duration::from_secs(60), test).await };
+    let test = async { timeout(Duration::from_secs(600), test).await };
     boucle::block_on(test).expect("it hangs").unwrap();
 }
 

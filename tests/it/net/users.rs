@@ -72,7 +72,9 @@ impl Drop for Server {
 /// Runs a test, which fails rather than hang.
 #[track_caller]
 pub(super) fn bounded<T>(test: impl Future<Output = T>) -> T {
-    let test = async { timeout(Duration::from_secs(60), test).await };
+    // Where the examples have to be built first, that takes as long as it takes.
+    binary("echo_server");
+    let test = async { timeout(Duration::from_secs(600), test).await };
     boucle::block_on(test).expect("it does not hang")
 }
 
