@@ -205,3 +205,84 @@ impl Bell {
         std::mem::replace(&mut *lock(&self.host), host)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{
+        cell::Cell,
+        thread::{spawn, yield_now},
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Roused(AtomicUsize);
+
+    impl Alarm for Roused {
+        fn rouse(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Roused {
+        fn times(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_sleep_is_ended_by_its_alarm_and_not_begun_once_the_bell_has_rung() {
+        let (bell, alarm, slept) = (Bell::new(), Arc::new(Roused::default()), Cell::new(0));
+        bell.begin();
+        let sleep = |rings: bool| {
+            bell.park_in(&alarm, || {
+                slept.set(slept.get() + 1);
+                if rings {
+                    bell.ring();
+                }
+            });
+            (slept.get(), alarm.times())
+        };
+        assert_eq!(sleep(false), (1, 0));
+        assert_eq!(sleep(true), (2, 1));
+        assert_eq!(sleep(false), (2, 1), "it has rung");
+        assert!(bell.answer());
+        assert_eq!(sleep(true), (3, 2));
+    }
+
+    #[test]
+    fn a_thread_that_parks_is_roused() {
+        let bell = Arc::new(Bell::new());
+        // A real thread, since that is what parks. Bounded: a park may end early, but not often.
+        let home = spawn({
+            let bell = bell.clone();
+            move || {
+                bell.begin();
+                (0..1000).take_while(|_| !bell.answer()).for_each(|_| bell.park(None));
+            }
+        });
+        while bell.state.load(Ordering::Relaxed) != PARKED {
+            assert!(!home.is_finished(), "it does not park");
+            yield_now();
+        }
+        bell.ring();
+        home.join().unwrap();
+    }
+
+    #[test]
+    fn a_host_that_sleeps_in_an_alarm_is_roused_once() {
+        let (bell, alarm) = (Bell::new(), Arc::new(Roused::default()));
+        bell.set_alarm(&alarm);
+        bell.ring();
+        bell.ring();
+        assert_eq!(alarm.times(), 1);
+    }
+
+    #[test]
+    fn a_bell_that_has_rung_does_not_begin_anew() {
+        let bell = Bell::new();
+        assert!(bell.renew());
+        bell.ring();
+        assert!(!bell.renew());
+    }
+}

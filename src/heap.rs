@@ -119,4 +119,33 @@ mod tests {
         }
         assert!(model.is_empty());
     }
+
+    #[test]
+    fn whatever_a_rebuild_changes_is_in_order_afterwards() {
+        for len in 0..40_u64 {
+            let mut heap = Heap::new();
+            (0..len).for_each(|item| heap.push(item));
+            heap.rebuild(|item| {
+                *item = len - *item;
+                true
+            });
+            let popped: Vec<u64> = std::iter::from_fn(|| heap.pop()).collect();
+            assert_eq!(popped, (1..=len).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn memory_goes_back_when_less_than_a_quarter_is_used() {
+        let left = |kept: fn(usize) -> usize| {
+            let mut heap = Heap { items: Vec::with_capacity(64) };
+            (0..64).for_each(|item| heap.push(item));
+            let (before, kept) = (heap.items.capacity(), kept(heap.items.capacity()));
+            heap.rebuild(|item| *item < kept);
+            (before, kept, heap.items.capacity())
+        };
+        let (before, _, after) = left(|capacity| capacity / 4);
+        assert_eq!(after, before);
+        let (_, kept, after) = left(|capacity| capacity / 4 - 1);
+        assert_eq!(after, 2 * kept);
+    }
 }

@@ -354,6 +354,37 @@ mod tests {
     }
 
     #[test]
+    fn who_is_created_at_a_renumbering_comes_last_whatever_its_slot() {
+        let (bench, mut timers) = (Bench::default(), Timers::new());
+        let near = u64::from(u32::MAX);
+        let gone = arm(&mut timers, 7, near - 1, bench.wakee(0));
+        arm(&mut timers, 7, near, bench.wakee(1));
+        drop(timers.remove(gone));
+        let slot = arm(&mut timers, 7, near + 1, bench.wakee(2)).0;
+        assert_eq!((slot, bench.fired(&mut timers, 7)), (gone.0, vec![1, 2]));
+    }
+
+    #[test]
+    fn the_memory_of_those_that_were_staged_goes_back() {
+        let left = |kept: fn(usize) -> usize| {
+            let (mut timers, cx) = (Timers::new(), Context::from_waker(Waker::noop()));
+            let keys: Vec<Key> =
+                (0..64).map(|born| arm(&mut timers, 7, born, Wakee::of(&cx))).collect();
+            let (before, kept) = (timers.staged.capacity(), kept(timers.staged.capacity()));
+            for &key in &keys[kept..] {
+                drop(timers.slots.get_mut(key.0).and_then(|slot| slot.wakee.take()));
+            }
+            timers.sweep();
+            assert_eq!(timers.staged.len(), kept);
+            (before, kept, timers.staged.capacity())
+        };
+        let (before, _, after) = left(|capacity| capacity / 4);
+        assert_eq!(after, before);
+        let (_, kept, after) = left(|capacity| capacity / 4 - 1);
+        assert_eq!(after, 2 * kept);
+    }
+
+    #[test]
     fn a_cancelled_timer_leaves_and_its_slot_is_reused() {
         let (bench, mut timers) = (Bench::default(), Timers::new());
         let a = arm(&mut timers, 5, 0, bench.wakee(0));

@@ -221,4 +221,30 @@ mod tests {
         assert!(!word.abandon(0));
         assert!(word.returned());
     }
+
+    #[test]
+    fn a_letter_that_came_back_leaves_the_count_as_it_was() {
+        let word = Word::new();
+        word.cloned();
+        word.cloned();
+        assert_eq!(word.send(true, true), Sent::Post);
+        assert!(!word.abandon(0));
+        assert!(!word.returned(), "a waker is left");
+        assert_eq!(word.send(false, true), Sent::Last);
+    }
+
+    #[test]
+    fn an_abandoned_word_that_nobody_refers_to_is_free() {
+        let word = Word::new();
+        assert!(word.abandon(0));
+        assert_eq!(word.peek(), Peeked::Orphan);
+    }
+
+    #[test]
+    fn as_many_as_the_limit_are_not_too_many() {
+        let word = Word::new();
+        word.fill();
+        word.add(0);
+        assert_eq!(word.peek(), Peeked::Count(LIMIT));
+    }
 }

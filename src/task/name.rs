@@ -71,7 +71,10 @@ mod tests {
             ("kitchen::Chef<T>::cook::{{closure}}", "cook"),
             ("boucle::time::sleep::Sleep", "Sleep"),
             ("boucle::gather::Gathering<alloc::vec::Vec<fn() -> u8>>", "Gathering"),
+            ("<kitchen::Chef as kitchen::Cook>", "<kitchen::Chef as kitchen::Cook>"),
+            ("dyn core::ops::Fn(kitchen::Meal)", "Fn(kitchen::Meal)"),
             ("cook", "cook"),
+            (">", ">"),
             ("()", "()"),
         ] {
             assert_eq!(short(full), name, "{full}");

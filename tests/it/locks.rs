@@ -500,3 +500,56 @@ fn any_tasks_with_a_mutex_lose_nothing_when_cancelled() {
         assert!(mutex.try_lock().is_some_and(|done| *done > 200), "seed {seed}: {mutex:?}");
     }
 }
+
+/// The names of the tasks that have what the first queue of this loop is for.
+fn takers(l: &boucle::Loop) -> Vec<String> {
+    let snapshot = l.snapshot();
+    let tasks = snapshot.resources().first().map(|queue| queue.taken_by.clone());
+    tasks.into_iter().flatten().map(|task| task.name.unwrap().into_owned()).collect()
+}
+
+#[test]
+fn whoever_has_given_a_permit_back_is_not_told_to_have_it() {
+    let (l, semaphore) = (virtual_loop(), Rc::new(Semaphore::new(2)));
+    let takes = |turns: usize, name: &'static str| {
+        let semaphore = semaphore.clone();
+        let task = l.spawn(async move {
+            let permit = semaphore.acquire_owned().await;
+            for _ in 0..turns {
+                yield_now().await;
+            }
+            drop(permit);
+            std::future::pending::<()>().await;
+        });
+        task.named(name)
+    };
+    let _tasks = [takes(9, "keeps"), takes(1, "returns")];
+    let s = semaphore.clone();
+    let _wants = l.spawn(async move { drop(s.acquire_many(2).await) });
+    (0..3).for_each(|_| assert!(l.step()));
+    assert_eq!(takers(&l), ["keeps", "returns"]);
+    (0..2).for_each(|_| assert!(l.step()));
+    assert_eq!(takers(&l), ["keeps"]);
+}
+
+#[test]
+fn a_mutex_that_others_have_waited_for_tells_who_has_it_now() {
+    let (l, mutex) = (virtual_loop(), Rc::new(Mutex::new(())));
+    let locks = |name: &'static str| {
+        let mutex = mutex.clone();
+        let task = l.spawn(async move {
+            let guard = mutex.lock().await;
+            yield_now().await;
+            drop(guard);
+        });
+        task.named(name)
+    };
+    let _tasks = [locks("first"), locks("second"), locks("third")];
+    let mut told = Vec::new();
+    (0..3).for_each(|_| assert!(l.step()));
+    // Nobody is told once nobody waits.
+    while l.step() {
+        told.extend(takers(&l));
+    }
+    assert_eq!(told, ["second"]);
+}

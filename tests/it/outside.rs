@@ -206,3 +206,9 @@ mod blocking {
         assert!(l.block_on(task).unwrap());
     }
 }
+
+#[test]
+fn a_hold_prints_nothing_of_what_it_holds() {
+    let hold = Loop::builder().virtual_time().build().block_on(async { hold() });
+    assert_eq!(format!("{hold:?}"), "Hold { .. }");
+}

@@ -392,3 +392,32 @@ fn resets_agree_with_a_sorted_map_under_random_use() {
     }
     assert!(fired > 500, "{fired}");
 }
+
+#[test]
+fn outside_a_loop_the_real_clock_is_asked_whether_a_real_deadline_has_passed() {
+    let (trace, other) = (Trace::default(), Trace::default());
+    let mut past = sleep(secs(3600));
+    past.reset(Instant::now());
+    let (slept, turns) = (trace.clone(), trace.clone());
+    Loop::new().block_on(gather((
+        async move {
+            past.await;
+            slept.say("slept");
+        },
+        async move {
+            for _ in 0..3 {
+                yield_now().await;
+            }
+            turns.say("turns");
+        },
+    )));
+    assert_eq!(trace.take(), "slept turns");
+    // Another clock stands still meanwhile.
+    let l = simulated();
+    let (start, soon) = (l.now(), Duration::from_nanos(1));
+    let mut sleep = made(&l, || sleep(secs(9)));
+    sleep.reset(start + soon);
+    l.block_on(sleep);
+    other.say((l.now() - start).as_nanos());
+    assert_eq!(other.take(), "1");
+}

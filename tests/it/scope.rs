@@ -17,8 +17,8 @@ use boucle::{
 
 use crate::{
     support::{
-        Act, Drops, Log, boom, foreign_waker, on_drop, own_waker, owning, panics, poll_with,
-        virtual_loop,
+        Act, Drops, Log, blocks, boom, cause, foreign_waker, on_drop, own_waker, owning, panics,
+        poll_with, virtual_loop,
     },
     trace::secs,
 };
@@ -1043,4 +1043,55 @@ fn a_scope_runs_in_tokio_beside_its_tasks() {
     let mut lines = log.take();
     lines.sort();
     assert_eq!(lines, ["1 doubled is 2", "2 doubled is 4", "3 doubled is 6"]);
+}
+
+#[test]
+fn under_another_executor_children_have_numbers_and_are_cancelled_as_in_a_loop() {
+    let ids = futures_lite::future::block_on(scope(async |s| {
+        let (first, second) = (s.spawn(pending::<()>()), s.spawn(async {}));
+        let ids = [first.id().to_string(), second.id().to_string()];
+        assert!(first.cancel());
+        assert_eq!(cause(&first.await.unwrap_err()), "was cancelled");
+        second.await.unwrap();
+        ids
+    }));
+    assert_eq!(ids, ["#1", "#2"]);
+}
+
+#[test]
+fn a_scope_that_is_dropped_with_unread_mail_leaves_no_memory() {
+    #[repr(align(65536))]
+    struct Aligned;
+    let (flag, wakers) = (Arc::new(Flag::default()), RefCell::new(Vec::new()));
+    let waker = Waker::from(flag.clone());
+    let mut outside = Box::pin(scope(async |s| {
+        let wakers = &wakers;
+        s.spawn(owning(Aligned, async move {
+            wakers.borrow_mut().push(own_waker().await);
+            pending::<()>().await;
+        }));
+        pending::<()>().await;
+    }));
+    for _ in 0..2 {
+        assert!(poll_with(&mut outside, &waker).is_pending());
+    }
+    wakers.borrow_mut().pop().unwrap().wake();
+    assert_eq!((blocks::<Aligned>(), *flag.0.lock().unwrap()), (1, 2));
+    drop(outside);
+    assert_eq!(blocks::<Aligned>(), 0);
+}
+
+#[test]
+fn a_body_that_has_ended_is_dropped_before_the_children_go_on() {
+    let log = Log::default();
+    let (guard, child) = (log.on_drop("body dropped"), log.clone());
+    virtual_loop().block_on(scope(plain(|s| {
+        s.spawn(async move {
+            yield_now().await;
+            child.push("child ends");
+        });
+        // Dropped with the body, rather than by its last poll.
+        owning(guard, async {})
+    })));
+    assert_eq!(log.take(), ["body dropped", "child ends"]);
 }

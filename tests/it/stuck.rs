@@ -1595,3 +1595,49 @@ fn where_sleeps_and_joins_are_written() {
         guest.cancel();
     });
 }
+
+#[test]
+fn a_waker_of_a_task_that_has_ended_is_no_hope() {
+    let l = virtual_loop();
+    let waker = l.block_on(own_waker());
+    reads(
+        &proven(&l, pending::<()>())[1..],
+        &["  main #2 WAITING, waiting for nothing: nobody can wake it, spawned at proven:+1"],
+    );
+    drop(waker);
+}
+
+#[test]
+fn a_waker_of_a_child_that_somebody_keeps() {
+    let (l, kept) = (virtual_loop(), Rc::new(Cell::new(None)));
+    let keeps = kept.clone();
+    let _task = l.spawn(async move {
+        let child = async { keeps.set(Some(own_waker().await)) };
+        gather((async { (child.await, pending::<()>().await) }, pending::<()>())).await;
+    });
+    l.run_until_stalled();
+    let told = || l.snapshot().to_string().contains("a foreign future");
+    assert!(told(), "{}", l.snapshot());
+    drop(kept.take());
+    l.run_until_stalled();
+    assert!(!told(), "{}", l.snapshot());
+}
+
+#[test]
+fn a_wait_that_was_forgotten_goes_with_what_it_was_for() {
+    let l = virtual_loop();
+    let _task = l.spawn(async {
+        poll_fn(|cx| {
+            let waiter = Waiter::new(1);
+            let mut waits = Box::pin(waiter.wait());
+            assert!(waits.as_mut().poll(cx).is_pending());
+            forget(waits);
+            Poll::Ready(())
+        })
+        .await;
+        sleep(MS).await;
+    });
+    l.run_until_stalled();
+    let waits = l.snapshot().tasks()[0].waits.len();
+    assert_eq!(waits, 1, "{}", l.snapshot());
+}

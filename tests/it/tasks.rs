@@ -748,3 +748,27 @@ fn t34_a_loop_in_a_thread_local_is_dropped_with_its_thread() {
 async fn sleep_later() {
     sleep(Duration::from_secs(3600)).await;
 }
+
+#[test]
+fn what_names_a_task_is_printed_briefly() {
+    let l = virtual_loop();
+    let task = l.spawn(pending::<()>());
+    assert_eq!(format!("{:?} {:?}", task.id(), task.canceller()), "Id(1) Canceller(#1)");
+    task.cancel();
+    let error = task.result().unwrap().unwrap_err();
+    assert_eq!(format!("{error:?}"), format!("JoinError({error})"));
+}
+
+#[test]
+fn when_a_task_was_polled_is_not_told_while_it_is_ready() {
+    async fn spins() {
+        loop {
+            yield_now().await;
+        }
+    }
+    let l = virtual_loop();
+    let _tasks = [l.spawn(spins()), l.spawn(spins())];
+    assert!(l.step() && l.step());
+    let told: Vec<_> = l.tasks().iter().map(|task| (task.status, task.polled_at)).collect();
+    assert_eq!(told, [(Status::Ready, None); 2]);
+}

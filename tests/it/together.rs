@@ -634,6 +634,16 @@ fn after_64_children_the_others_have_a_turn() {
 
 #[test]
 fn the_children_of_nested_gathers_share_the_64() {
+    share_the_64(3, 100);
+}
+
+#[test]
+fn the_children_of_small_nested_gathers_share_the_64() {
+    share_the_64(30, 10);
+}
+
+/// Has so many gathers of so many children each polled, 300 in all.
+fn share_the_64(nests: usize, leaves: usize) {
     let (l, trace) = (simulated(), Trace::default());
     let (polled, log) = (Rc::new(Cell::new(0_u32)), trace.clone());
     let count = polled.clone();
@@ -642,8 +652,8 @@ fn the_children_of_nested_gathers_share_the_64() {
             let count = count.clone();
             async move { count.set(count.get() + 1) }
         };
-        let nest = || gather((0..100).map(|_| leaf()).collect::<Vec<_>>());
-        gather([nest(), nest(), nest()]).await;
+        let nest = |_| gather((0..leaves).map(|_| leaf()).collect::<Vec<_>>());
+        gather((0..nests).map(nest).collect::<Vec<_>>()).await;
     }));
     drop(l.spawn(async move {
         let mut before = 0;
