@@ -167,3 +167,26 @@ fn a_loop_that_was_never_parked_makes_no_system_call() {
         eprintln!("reading the clock is a call on this machine: nothing can be told of timers");
     }
 }
+
+/// How often this thread has given its core away of its own accord.
+fn rests() -> libc::c_long {
+    // SAFETY: zeros are a value of that type, and it is written to alone.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage), 0);
+        usage.ru_nvcsw
+    }
+}
+
+#[test]
+fn a_loop_that_waits_for_a_deadline_rests() {
+    // In real time, of a millisecond: that is what a core is given away for. On a busy machine the
+    // deadline may have passed before the loop looks, but not each time.
+    let l = boucle::Loop::new();
+    let has_rested = |_| {
+        let before = rests();
+        l.block_on(sleep(Duration::from_millis(1)));
+        rests() > before
+    };
+    assert!((0..20).any(has_rested));
+}

@@ -553,3 +553,21 @@ fn a_mutex_that_others_have_waited_for_tells_who_has_it_now() {
     }
     assert_eq!(told, ["second"]);
 }
+
+#[test]
+fn an_owned_request_that_is_dropped_leaves_and_hands_on_what_it_was_given() {
+    let (log, semaphore) = (Log::default(), Rc::new(Semaphore::new(2)));
+    let both = ready(poll_with(&mut semaphore.acquire_many_owned(2), Waker::noop()));
+    assert_eq!((both.count(), semaphore.available()), (2, 0));
+    let [mut gone, mut given, mut next] = [(); 3].map(|()| semaphore.acquire_many_owned(2));
+    for (request, name) in [(&mut gone, "gone"), (&mut given, "given"), (&mut next, "next")] {
+        assert!(poll_with(request, &waker(&log, name)).is_pending());
+    }
+    drop(gone);
+    drop(both);
+    assert_eq!(log.take(), ["given"]);
+    drop(given);
+    assert_eq!(log.take(), ["next"]);
+    ready(poll_with(&mut next, Waker::noop())).forget();
+    assert_eq!(semaphore.available(), 0);
+}
