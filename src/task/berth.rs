@@ -184,11 +184,6 @@ impl Mail {
         (post.waker.replace(waker), std::mem::take(&mut post.woken))
     }
 
-    /// Takes the waker of whoever polls the scope.
-    pub(super) fn take_waker(&self) -> Option<Waker> {
-        lock(&self.post).as_mut().and_then(|post| post.waker.take())
-    }
-
     /// Takes no mail from now on.
     pub(super) fn close(&self) {
         let post = lock(&self.post).take();
@@ -197,7 +192,7 @@ impl Mail {
 }
 
 /// Wakes a waker of another executor, which may panic.
-pub(super) fn wake(waker: Option<Waker>) {
+fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         let _ = catch(|| waker.wake()).map_err(discard);
     }

@@ -12,7 +12,7 @@ use crate::{
     home::{Anchor, Home},
     ready::Ready,
     task::{
-        berth::{Berth, Siblings, berth, wake as wake_foreign},
+        berth::{Berth, Siblings, berth},
         cell::Extra,
         end::error_for,
         error::JoinError,
@@ -39,7 +39,8 @@ pub(crate) struct Nursery {
     /// The nursery is at it, so nobody need be told of what becomes ready.
     pub(super) polling: Cell<bool>,
     /// Who polls the scope; taken by the wake that tells it. Under another executor from the
-    /// start, that is in the mail.
+    /// start, that is in the mail, for wakers alone: whatever else tells the scope is done while it
+    /// is polled, or dropped.
     pub(super) parent: Cell<Option<Wakee>>,
     /// The scope was last polled out of its loop.
     pub(super) away: Cell<bool>,
@@ -172,17 +173,11 @@ pub(super) unsafe fn tell(this: NonNull<Nursery>) {
 /// As [`tell`].
 #[inline(never)]
 unsafe fn tell_parent(this: NonNull<Nursery>) {
-    // All is taken out first: nothing of the nursery is used once anybody was woken.
+    // Taken out first: nothing of the nursery is used once anybody was woken.
     // SAFETY: the caller says so.
-    let (parent, stranger) = unsafe {
-        let nursery = this.as_ref();
-        let mail = nursery.berth.mail.as_ref();
-        (nursery.parent.take(), mail.and_then(|mail| mail.take_waker()))
-    };
-    if let Some(parent) = parent {
+    if let Some(parent) = unsafe { this.as_ref() }.parent.take() {
         parent.wake();
     }
-    wake_foreign(stranger);
 }
 
 /// Puts a child, or the body, into its nursery's queue unless it is there or has ended.
