@@ -26,7 +26,7 @@ fn look(log: &Log) {
 
 #[test]
 fn a_loop_begins_as_if_there_had_been_none_before() {
-    let lives: [fn(); 8] = [
+    let lives: [fn(); 9] = [
         || drop(Loop::new()),
         || block_on(async {}),
         || block_on(async { drop(spawn(forever()).named("guest")) }),
@@ -46,6 +46,11 @@ fn a_loop_begins_as_if_there_had_been_none_before() {
             thread::spawn(move || late.wake()).join().unwrap();
         },
         || drop(block_on(async { boucle::remote() })),
+        || {
+            let l = Loop::new();
+            (0..100).for_each(|_| drop(l.spawn(async {})));
+            l.run();
+        },
     ];
     let fresh = thread::spawn(|| {
         let log = Log::default();

@@ -13,7 +13,7 @@ use std::{
 
 use boucle::{JoinHandle, Loop, Status, Waiter, block_on, now, sleep, spawn, yield_now};
 
-use crate::support::without_sites;
+use crate::support::{on_drop, owning, without_sites};
 
 use crate::trace::{Count, Last, Trace, millis, my_waker, panic_of, secs, sentence, simulated};
 
@@ -900,6 +900,28 @@ fn t51_a_destructor_cannot_drive_a_loop_either() {
         async move { drop(drive) }
     }));
     l.run();
+    assert_eq!(trace.take(), "`Loop::run`");
+}
+
+/// Inside the destructor of a loop that has gone meanwhile, no loop is current, though another one is
+/// still at its own.
+#[test]
+fn t51_nor_can_a_destructor_that_has_lost_its_loop() {
+    let (outer, trace) = (Rc::new(simulated()), Trace::default());
+    let inner = Rc::new(RefCell::new(Some(simulated())));
+    let other = simulated();
+    let gone = inner.clone();
+    let third = other.spawn(owning(on_drop(move || drop(gone.take())), pending::<()>()));
+    let (driven, said) = (outer.clone(), trace.clone());
+    let second = on_drop(move || {
+        assert!(third.cancel());
+        let message = panic_of(|| driven.run());
+        said.say(message.split(" called inside ").next().unwrap_or_default());
+    });
+    let second = inner.borrow().as_ref().unwrap().spawn(owning(second, pending::<()>()));
+    let first = on_drop(move || assert!(second.cancel()));
+    assert!(outer.spawn(owning(first, pending::<()>())).cancel());
+    assert!(inner.borrow().is_none());
     assert_eq!(trace.take(), "`Loop::run`");
 }
 
