@@ -7,11 +7,15 @@ use std::{
     task::Context,
 };
 
-use boucle::{Loop, Status, Waiter, gather, now, sleep, spawn, sync::WaitFor, yield_now};
+use boucle::{
+    Loop, Status, TaskSet, Waiter, block_on, gather, now, scope, sleep, spawn,
+    sync::{Mutex, Semaphore, WaitFor, channel, oneshot},
+    try_scope, yield_now,
+};
 
 use crate::{
     locks::{SplitMix, waker},
-    support::{Log, poll_with},
+    support::{Log, poll_with, virtual_loop},
     trace::{Count, Trace, secs, simulated},
 };
 
@@ -278,4 +282,42 @@ fn any_gate_does_what_the_model_does() {
         }
     }
     assert!(through > 500, "{through} waited and were let through");
+}
+
+#[test]
+fn what_is_public_prints_its_name() {
+    fn prints(it: &dyn std::fmt::Debug, name: &str) {
+        let text = format!("{it:?}");
+        assert!(text.starts_with(name), "{name}: {text}");
+    }
+    let semaphore = Rc::new(Semaphore::new(1));
+    prints(&semaphore.acquire(), "Acquire(Semaphore { available: 1, waiting: 0 })");
+    prints(&semaphore.acquire_owned(), "AcquireOwned(Semaphore { available: 1, waiting: 0 })");
+    prints(&semaphore.try_acquire().unwrap(), "Permit { count: 1 }");
+    prints(&block_on(semaphore.acquire_owned()), "OwnedPermit { count: 1 }");
+    prints(&Mutex::new(()).lock(), "Lock { waiting: 0 }");
+    let (sender, receiver) = oneshot::<()>();
+    prints(&receiver, "OneshotReceiver { closed: false }");
+    prints(&sender.closed(), "Closed { closed: false }");
+    drop(receiver);
+    prints(&sender, "OneshotSender { closed: true }");
+    let (sender, receiver) = channel::<u8>(1);
+    prints(&sender.send(1), "Sending(");
+    prints(&receiver.recv(), "Receiving(");
+    prints(&sender, "Sender(Channel { len: 0, closed: false");
+    drop(receiver);
+    prints(&sender.try_send(1).unwrap_err(), "Closed(..)");
+    let waiter = Waiter::new(1);
+    prints(&waiter.wait(), "WaitFor");
+    prints(&gather([async {}]), "Gathering { left: ");
+    prints(&TaskSet::<()>::new().join_next(), "boucle::task_set::set::JoinNext");
+    block_on(scope(async |s| prints(s, "Scope { children: 0")));
+    let ended: Result<(), ()> = block_on(try_scope(async |s| {
+        prints(s, "TryScope { children: 0");
+        Ok(())
+    }));
+    ended.unwrap();
+    assert!(!boucle::NeverReady.to_string().is_empty());
+    let snapshot = virtual_loop().snapshot();
+    assert_eq!(format!("{snapshot:?}"), snapshot.to_string());
 }
