@@ -293,7 +293,8 @@ impl Timers {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::{
         collections::BTreeMap,

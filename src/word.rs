@@ -186,7 +186,8 @@ pub(crate) fn too_many(what: &str) -> ! {
     std::process::abort()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -129,6 +129,19 @@ fn going_on_allocates_nothing() {
 }
 
 #[test]
+fn the_name_of_a_task_goes_with_it() {
+    let l = Loop::new();
+    let cook = |times: usize| {
+        for _ in 0..times {
+            drop(l.spawn(async {}).named(String::from("cook")));
+            l.run();
+        }
+        LIVE.get()
+    };
+    assert_eq!(cook(10), cook(100));
+}
+
+#[test]
 fn a_gather_makes_three_allocations_at_most_however_many_children() {
     // The vector that is given away is the caller's.
     let list = |count: usize| {

@@ -289,7 +289,8 @@ fn say(line: &str) {
     let _ = catch(|| eprintln!("boucle: {line}")).map_err(discard);
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use std::sync::{Mutex, mpsc};

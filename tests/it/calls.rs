@@ -3,7 +3,17 @@
 //! A child process has the system kill it at its next call, whatever that is but its own end, and lives
 //! on boucle from then on.
 
-use std::{cell::Cell, hint::black_box, rc::Rc, time::Duration, time::Instant};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    hint::black_box,
+    pin::pin,
+    rc::Rc,
+    sync::mpsc,
+    task::{Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
 
 use boucle::{Loop, TaskSet, gather, scope, sleep, spawn, sync::channel, timeout, yield_now};
 
@@ -180,13 +190,24 @@ fn rests() -> libc::c_long {
 
 #[test]
 fn a_loop_that_waits_for_a_deadline_rests() {
-    // In real time, of a millisecond: that is what a core is given away for. On a busy machine the
-    // deadline may have passed before the loop looks, but not each time.
+    let (tell, told) = mpsc::channel::<Waker>();
+    // A real thread: nobody else could wake a loop that rests.
+    let wakes = thread::spawn(move || told.into_iter().for_each(Waker::wake));
     let l = boucle::Loop::new();
     let has_rested = |_| {
-        let before = rests();
-        l.block_on(sleep(Duration::from_millis(1)));
+        let (before, mut tell) = (rests(), Some(tell.clone()));
+        let mut far = pin!(sleep(Duration::from_secs(3600)));
+        l.block_on(poll_fn(|cx| {
+            assert!(far.as_mut().poll(cx).is_pending());
+            tell.take().map_or(Poll::Ready(()), |tell| {
+                tell.send(cx.waker().clone()).unwrap();
+                Poll::Pending
+            })
+        }));
         rests() > before
     };
-    assert!((0..20).any(has_rested));
+    // The thread may be quicker, but not each time.
+    assert!((0..100).any(has_rested));
+    drop(tell);
+    wakes.join().unwrap();
 }
