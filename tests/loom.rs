@@ -997,7 +997,7 @@ fn remote_spawn_against_idle() {
 
 #[test]
 fn remote_answer_against_held_clock() {
-    explore_wide("a remote answer against a virtual clock that stands still for it", || {
+    explore("a remote answer against a virtual clock that stands still for it", || {
         let there = Loop::new();
         let answer = there.remote().spawn(|| async {});
         thread::spawn(move || {
