@@ -1067,7 +1067,8 @@ fn a_scope_that_is_dropped_with_unread_mail_leaves_no_memory() {
     let mut outside = Box::pin(scope(async |s| {
         let wakers = &wakers;
         s.spawn(owning(Aligned, async move {
-            wakers.borrow_mut().push(own_waker().await);
+            let waker = own_waker().await;
+            wakers.borrow_mut().push(waker);
             pending::<()>().await;
         }));
         pending::<()>().await;
