@@ -105,15 +105,21 @@ impl Block {
         }
     }
 
-    /// A block in the loop that is entered here; for null, an orphan. `waker` is that of who polls the
-    /// nest and is at it. Whoever makes a block lets go of it by [`Block::leave`].
+    /// A block in the loop that is entered here; for null, or if that loop has gone since then, an
+    /// orphan. `waker` is that of who polls the nest and is at it. Whoever makes a block lets go of it
+    /// by [`Block::leave`].
     pub(super) fn create(here: *const Home, len: u32, waker: &Waker) -> NonNull<Block> {
         let home = NonNull::new(here.cast_mut());
-        let vtable = &raw const BLOCK;
+        let parent = home.map(|_| Wakee::of(&Context::from_waker(waker)));
+        // Foreign code, be it that clone, may have dropped the loop: no anchor may begin in it then.
+        // From here on nothing foreign runs, unless the block is an orphan.
+        // SAFETY: [here]: whoever has entered it keeps it until after this poll.
+        let home = home.filter(|home| !unsafe { home.as_ref() }.is_gone());
         let (parent, foreign) = match home {
-            Some(_) => (Some(Wakee::of(&Context::from_waker(waker))), None),
+            Some(_) => (parent, None),
             None => (None, Some(waker.clone())),
         };
+        let vtable = &raw const BLOCK;
         let layout = Block::layout(len);
         // SAFETY: a block is never of size zero; everything is written before it is read; this is
         // the home's thread, since it is entered here.

@@ -159,7 +159,8 @@ impl Nest {
         let (due, again) = (Cell::new(self.ready), Cell::new(0));
         let early = OnDrop(|| {
             set_polled(outer);
-            self.keep(lent.block(), due.get() | again.get());
+            // A child that panics may be asked again: the clone of its parent's waker may panic too.
+            self.keep(lent.block(), due.get() | again.get() | 1 << lent.index());
         });
         while let Some(left) = NonZeroU64::new(due.get()) {
             if budget.is_spent() {
@@ -209,8 +210,8 @@ impl Nest {
     #[cold]
     #[inline(never)]
     fn part(&mut self, cx: &Context<'_>, here: *const Home, due: u64, again: u64) {
-        self.ready = 0;
         self.settle(cx, here);
+        self.ready = 0;
         let Some(block) = self.block else { return };
         // SAFETY: the nest keeps it, and this is the thread that polls.
         unsafe {
@@ -307,8 +308,10 @@ impl Nest {
                 return block.as_ref().last.get();
             }
         }
+        // First this: if the waker's clone panics, the nest is still what it was.
+        let block = Block::create(here, self.len, cx.waker());
         self.leave();
-        self.block = Some(Block::create(here, self.len, cx.waker()));
+        self.block = Some(block);
         self.fresh = 0;
         END
     }

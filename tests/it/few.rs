@@ -4,9 +4,11 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::{Future, pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
     thread,
 };
 
@@ -14,6 +16,7 @@ use boucle::{Loop, Status, block_on, gather, race, wait, yield_now};
 
 use crate::{
     locks::SplitMix,
+    support::{Act as Deed, foreign_waker, on_drop, poll_with},
     trace::{Count, panic_of, simulated},
 };
 
@@ -461,4 +464,164 @@ fn a_wait_for_one_or_two_tasks_ends_with_the_last() {
             assert_eq!((done.len(), failed.len()), (count, 0));
         }
     });
+}
+
+// The waker of who polls, which is foreign code.
+
+/// A waker whose first clone panics.
+fn burnt_waker() -> Waker {
+    let good = Cell::new(false);
+    foreign_waker(move |act| {
+        if act == Deed::Clone {
+            assert!(good.replace(true), "burnt");
+        }
+    })
+}
+
+/// Polls a wait by hand until it has ended; whatever panics, it is polled again.
+async fn insists<T>(wait: &mut boucle::Wait<T>, waker: &Waker) {
+    for _ in 0..10 {
+        let polled = catch_unwind(AssertUnwindSafe(|| poll_with(wait, waker).is_ready()));
+        if let Ok(true) = polled {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("tasks that have ended are still waited for");
+}
+
+#[test]
+fn a_wait_whose_parents_waker_panics_asks_again() {
+    for count in 2..5 {
+        simulated().block_on(async move {
+            let tasks = (0..count).map(|_| boucle::spawn(yield_now())).collect::<Vec<_>>();
+            insists(&mut wait(tasks), &burnt_waker()).await;
+        });
+    }
+}
+
+#[test]
+fn a_wait_that_moves_and_whose_parents_waker_panics_asks_again() {
+    let l = simulated();
+    let tasks = [(); 3].map(|()| l.spawn(yield_now()));
+    let mut waiting = wait(tasks);
+    // Here it gets a block without a loop, in the loop one of that.
+    assert!(poll_with(&mut waiting, Waker::noop()).is_pending());
+    l.block_on(async { insists(&mut waiting, &burnt_waker()).await });
+}
+
+#[test]
+fn a_wait_that_is_left_in_the_middle_and_whose_parents_waker_panics_asks_again() {
+    let l = simulated();
+    l.block_on(async {
+        let greedy = gather([(); 60].map(|()| async {}));
+        // Those that have ended need no waker: the first clone is for the list of who is left.
+        let tasks = (0..40).map(|n| {
+            boucle::spawn(async move {
+                for _ in 0..if n < 10 { 0 } else { 5 } {
+                    yield_now().await;
+                }
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        yield_now().await;
+        let mut waiting = wait(tasks);
+        gather((greedy, insists(&mut waiting, &burnt_waker()))).await;
+    });
+}
+
+// A loop that goes while a nest is at it.
+
+thread_local! {
+    static LOOP: RefCell<Option<Loop>> = const { RefCell::new(None) };
+}
+
+/// A waker whose end is that of a loop.
+struct Closes;
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        close();
+    }
+}
+
+fn close() {
+    let l = LOOP.with(|l| l.borrow_mut().take());
+    drop(l);
+}
+
+/// Runs `f` in a destructor of a task, in whose loop that is.
+fn in_a_destructor(f: impl FnOnce() + 'static) {
+    let l = Loop::new();
+    let mut f = Some(f);
+    let task = l.spawn(async move {
+        let _end = on_drop(move || f.take().expect("once")());
+        pending::<()>().await;
+    });
+    l.run_until_stalled();
+    LOOP.with(|place| *place.borrow_mut() = Some(l));
+    task.cancel();
+    drop(task);
+    assert!(LOOP.with(|l| l.borrow().is_none()), "it was closed");
+}
+
+#[test]
+fn a_loop_that_goes_with_the_waker_of_before_gets_no_block() {
+    let mut all = Box::pin(gather([(); 65].map(|()| pending::<()>())));
+    let closes = Waker::from(Arc::new(Closes));
+    assert!(all.as_mut().poll(&mut Context::from_waker(&closes)).is_pending());
+    drop(closes);
+    let kept = Rc::new(RefCell::new(None));
+    let keep = kept.clone();
+    in_a_destructor(move || {
+        assert!(all.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        *keep.borrow_mut() = Some(all);
+    });
+    drop(kept);
+}
+
+#[test]
+fn a_loop_that_a_child_has_dropped_gets_no_block() {
+    let greedy = gather([(); 60].map(|()| async {}));
+    let closing = gather([(); 40].map(|()| async {
+        close();
+        pending::<()>().await;
+    }));
+    let mut all = Box::pin(gather((greedy, closing)));
+    let kept = Rc::new(RefCell::new(None));
+    let keep = kept.clone();
+    in_a_destructor(move || {
+        assert!(all.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        *keep.borrow_mut() = Some(all);
+    });
+    drop(kept);
+}
+
+#[test]
+fn a_loop_that_goes_as_the_waker_is_cloned_gets_no_block() {
+    for children in [2, 65] {
+        let kept = Rc::new(RefCell::new(None));
+        let keep = kept.clone();
+        let child = || {
+            poll_fn(|cx| -> Poll<()> {
+                drop(cx.waker().clone());
+                Poll::Pending
+            })
+        };
+        let mut all = Box::pin(gather((0..children).map(|_| child()).collect::<Vec<_>>()));
+        in_a_destructor(move || {
+            let waker = foreign_waker(|act| {
+                if act == Deed::Clone {
+                    close();
+                }
+            });
+            assert!(all.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            *keep.borrow_mut() = Some(all);
+        });
+        drop(kept);
+    }
 }
