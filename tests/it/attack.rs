@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     ptr,
     rc::Rc,
-    sync::{Mutex, Once, mpsc},
+    sync::{Once, mpsc},
     task::{Context, Poll, RawWaker, RawWakerVTable, Waker},
     thread,
     time::Duration,
@@ -25,7 +25,8 @@ use boucle::{
 };
 
 use crate::support::{
-    DropProbe, Drops, boom, on_drop, own_waker, panics, poll_with, quiet, virtual_loop,
+    DropProbe, Drops, boom, forget_for_good as forget, on_drop, own_waker, panics, poll_with,
+    quiet, virtual_loop,
 };
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
@@ -705,14 +706,6 @@ fn futures_of_no_size_and_of_a_megabyte_are_aligned_as_they_should_be() {
     let l = Loop::new();
     let nothing: Vec<_> = (0..3).map(|_| l.spawn(ready(()))).collect();
     assert_eq!(l.block_on(gather(nothing)).into_iter().filter(Result::is_ok).count(), 3);
-}
-
-static FORGOTTEN: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-
-/// As `mem::forget`, but a leak checker takes it for meant.
-fn forget<T>(value: T) {
-    let address = Box::into_raw(Box::new(value)).expose_provenance();
-    FORGOTTEN.lock().unwrap().push(address);
 }
 
 /// Polls a future once, with the waker of the task that awaits this.

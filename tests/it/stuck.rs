@@ -20,7 +20,7 @@ use boucle::{
     timeout, try_gather, wait, yield_now,
 };
 
-use crate::support::{own_waker, panics, virtual_loop, without_sites};
+use crate::support::{forget_for_good, own_waker, panics, virtual_loop, without_sites};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -1631,7 +1631,7 @@ fn a_wait_that_was_forgotten_goes_with_what_it_was_for() {
             let waiter = Waiter::new(1);
             let mut waits = Box::pin(waiter.wait());
             assert!(waits.as_mut().poll(cx).is_pending());
-            forget(waits);
+            forget_for_good(waits);
             Poll::Ready(())
         })
         .await;
