@@ -135,7 +135,8 @@ fn next_number() -> u64 {
 
 /// The loop that is entered on this thread, or null.
 ///
-/// `[here]` invariant: while it is not null it is alive: whoever entered it holds it.
+/// `[here]` invariant: while it is not null it is alive: whoever entered it holds it. Nor is it gone:
+/// a loop that goes while it is entered is not the current one from then on.
 #[inline]
 pub(crate) fn here() -> *const Home {
     HERE.with(Cell::get)

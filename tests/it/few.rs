@@ -557,15 +557,20 @@ fn close() {
 /// Runs `f` in a destructor of a task, in whose loop that is.
 fn in_a_destructor(f: impl FnOnce() + 'static) {
     let l = Loop::new();
-    let mut f = Some(f);
+    let ended = Rc::new(Cell::new(false));
+    let (has_ended, mut f) = (ended.clone(), Some(f));
     let task = l.spawn(async move {
-        let _end = on_drop(move || f.take().expect("once")());
+        let _end = on_drop(move || {
+            f.take().expect("once")();
+            has_ended.set(true);
+        });
         pending::<()>().await;
     });
     l.run_until_stalled();
     LOOP.with(|place| *place.borrow_mut() = Some(l));
     task.cancel();
     drop(task);
+    assert!(ended.get(), "it did not panic");
     assert!(LOOP.with(|l| l.borrow().is_none()), "it was closed");
 }
 
@@ -623,5 +628,59 @@ fn a_loop_that_goes_as_the_waker_is_cloned_gets_no_block() {
             *keep.borrow_mut() = Some(all);
         });
         drop(kept);
+    }
+}
+
+/// A gather that is polled by hand, as by the `block_on` of another executor.
+fn two_turns_by_hand(children: usize) {
+    let polls = Rc::new(RefCell::new(Vec::new()));
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    let child = |n| {
+        let (polls, kept) = (polls.clone(), kept.clone());
+        poll_fn(move |cx| -> Poll<()> {
+            polls.borrow_mut().push(n);
+            kept.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+    };
+    let mut all = gather((0..children).map(child).collect::<Vec<_>>());
+    let (woken, waker) = Count::waker();
+    // 64 in one poll of the task, then the rest.
+    let passes = children.div_ceil(64);
+    for pass in 1..=passes {
+        assert!(poll_with(&mut all, &waker).is_pending());
+        assert_eq!(woken.get(), pass.min(passes - 1), "wakes");
+    }
+    assert_eq!(*polls.borrow(), (0..children).collect::<Vec<_>>(), "each once");
+    assert!(poll_with(&mut all, &waker).is_pending());
+    assert_eq!(polls.borrow().len(), children, "nobody was woken");
+    let second = kept.borrow()[1].clone();
+    second.wake();
+    assert_eq!(woken.get(), passes);
+    assert!(poll_with(&mut all, &waker).is_pending());
+    assert_eq!((&polls.borrow()[children..], woken.get()), (&[1][..], passes));
+}
+
+#[test]
+fn a_gather_in_a_destructor_polls_who_was_woken_and_waits() {
+    for children in [2, 64, 65] {
+        in_a_destructor(move || {
+            two_turns_by_hand(children);
+            close();
+            two_turns_by_hand(children);
+        });
+        let l = Loop::new();
+        let ended = Rc::new(Cell::new(false));
+        let has_ended = ended.clone();
+        drop(l.spawn(async move {
+            let _end = on_drop(move || {
+                two_turns_by_hand(children);
+                has_ended.set(true);
+            });
+            pending::<()>().await;
+        }));
+        l.run_until_stalled();
+        drop(l);
+        assert!(ended.get(), "it did not panic");
     }
 }
