@@ -13,7 +13,7 @@
 
 use std::{
     cell::RefCell,
-    future::poll_fn,
+    future::{poll_fn, ready},
     pin::{Pin, pin},
     rc::Rc,
     sync::atomic::AtomicUsize as Count,
@@ -490,7 +490,7 @@ fn two_loops() {
     });
 }
 
-// Children of a gather.
+// Children of a gather. An only child would be polled with its parent's waker.
 
 #[test]
 fn child_wake_against_poll() {
@@ -515,7 +515,7 @@ fn two_wakers_of_one_child() {
     explore_wide("two wakers of one child", || {
         let flag = Flag::new();
         let elsewhere = [&flag, &flag].map(raise_and_wake);
-        Loop::new().block_on(gather([lend(elsewhere, until(&flag, 2))]));
+        Loop::new().block_on(gather((lend(elsewhere, until(&flag, 2)), ready(()))));
     });
 }
 
@@ -524,7 +524,7 @@ fn child_wake_against_gather_drop() {
     explore("wake of a child against drop of the gather", || {
         Loop::new().block_on(async {
             let child = lend([|waker: Waker| waker.wake()], never);
-            let mut all = Box::pin(gather([child]));
+            let mut all = Box::pin(gather((child, ready(()))));
             poll_once(all.as_mut()).await;
             drop(all);
             yield_now().await;
@@ -536,7 +536,7 @@ fn child_wake_against_gather_drop() {
 fn child_wake_against_loop_drop() {
     explore("wake of a child against loop drop", || {
         let l = Loop::new();
-        let _ = l.spawn(gather([lend([|waker: Waker| waker.wake()], never)]));
+        let _ = l.spawn(gather((lend([|waker: Waker| waker.wake()], never), ready(()))));
         l.run_until_stalled();
     });
 }
@@ -562,7 +562,8 @@ fn two_children_without_loop() {
 #[test]
 fn gather_drop_without_loop() {
     explore("wake of a child against drop of the gather under another executor", || {
-        let mut all = Box::pin(gather([lend([|waker: Waker| waker.wake()], never)]));
+        let child = lend([|waker: Waker| waker.wake()], never);
+        let mut all = Box::pin(gather((child, ready(()))));
         assert!(Stranger::new().poll(all.as_mut()).is_pending());
     });
 }
@@ -582,38 +583,80 @@ fn child_wake_against_move() {
 }
 
 #[test]
+fn child_of_a_child() {
+    explore("wake of a child of a child against poll", || {
+        let flag = Flag::new();
+        let child = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Loop::new().block_on(gather((gather((child, ready(()))), yield_now())));
+    });
+}
+
+#[test]
+fn child_of_a_child_without_loop() {
+    explore("wake of a child of a child under another executor", || {
+        let flag = Flag::new();
+        let child = lend([raise_and_wake(&flag)], until(&flag, 1));
+        Stranger::new().block_on(gather((gather((child, ready(()))), ready(()))));
+    });
+}
+
+/// A child whose waker is borrowed by two threads in its first poll, and cloned by both at once; the
+/// second of them may be home. Both clones are used later.
+fn borrowed_by_two(is_home_one: bool) -> impl Future<Output = ()> {
+    let (flag, mut polls) = (Flag::new(), 0);
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    poll_fn(move |cx| {
+        polls += 1;
+        if polls > 1 {
+            // The waker of this poll counts: it may not be that of the one before.
+            kept.lock().expect("whole").push(cx.waker().clone());
+            return if flag.get() == 1 { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let theirs = clone_elsewhere(cx.waker());
+        let mine = if is_home_one {
+            cx.waker().clone()
+        } else {
+            clone_elsewhere(cx.waker()).join().expect("it is cloned")
+        };
+        let theirs = theirs.join().expect("it is cloned");
+        assert!(mine.will_wake(&theirs));
+        kept.lock().expect("whole").extend([mine, theirs]);
+        let (flag, kept) = (flag.clone(), kept.clone());
+        thread::spawn(move || {
+            flag.raise();
+            let wakers = std::mem::take(&mut *kept.lock().expect("whole"));
+            wakers.into_iter().for_each(Waker::wake);
+        });
+        Poll::Pending
+    })
+}
+
+/// As if the thread were scoped: it is joined before the poll ends whose waker this is.
 #[allow(unsafe_code)]
+fn clone_elsewhere(waker: &Waker) -> thread::JoinHandle<Waker> {
+    // SAFETY: the caller joins the thread while it has the waker.
+    let waker: &'static Waker = unsafe { &*std::ptr::from_ref(waker) };
+    thread::spawn(|| waker.clone())
+}
+
+#[test]
 fn clones_of_a_borrowed_waker() {
     explore("clone of a waker that a thread borrows against clone of the same at home", || {
-        let (flag, mut polls) = (Flag::new(), 0);
-        let raised = flag.clone();
-        let kept = Arc::new(Mutex::new(None));
-        let child = poll_fn(move |cx| {
-            polls += 1;
-            if polls > 1 {
-                // The waker of this poll counts: it may not be that of the one before.
-                *kept.lock().expect("whole") = Some(cx.waker().clone());
-                return if raised.get() == 1 { Poll::Ready(()) } else { Poll::Pending };
-            }
-            // SAFETY: the thread has ended before this poll has, as if it were scoped.
-            let lent = unsafe { &*std::ptr::from_ref(cx.waker()) };
-            let theirs = thread::spawn(move || lent.clone());
-            let mine = cx.waker().clone();
-            let theirs: Waker = theirs.join().unwrap();
-            assert!(mine.will_wake(&theirs));
-            *kept.lock().expect("whole") = Some(theirs);
-            let (raised, kept) = (raised.clone(), kept.clone());
-            thread::spawn(move || {
-                raised.raise();
-                let waker = kept.lock().expect("whole").take();
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            });
-            Poll::Pending
-        });
-        Loop::new().block_on(gather((child, yield_now())));
-        assert_eq!(flag.get(), 1);
+        Loop::new().block_on(gather((borrowed_by_two(true), yield_now())));
+    });
+}
+
+#[test]
+fn clones_of_a_waker_that_two_threads_borrow() {
+    explore_wide("clones of a waker that two threads borrow", || {
+        Loop::new().block_on(gather((borrowed_by_two(false), yield_now())));
+    });
+}
+
+#[test]
+fn clones_of_a_borrowed_waker_without_loop() {
+    explore_wide("clones of a waker that two threads borrow under another executor", || {
+        Stranger::new().block_on(gather((borrowed_by_two(false), ready(()))));
     });
 }
 
