@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Requests per second and CPU time per request of "hello" over HTTP/1 keep-alive: hyper on boucle
 # beside hyper on tokio's current_thread runtime, by the twins compare/src/bin/hello_*.rs.
-# Server on core 0, wrk on core 1. The rounds of the two alternate, so that both see the same machine;
-# where others use it too, the CPU time is what to look at.
+# The server has core 0, wrk core 1; in one line wrk is as it comes, with its own two threads and ten
+# connections, and either may run where the system likes. The rounds of the two alternate; the ratio
+# is the median of those of each pair of rounds, which saw the same machine.
 #
-#   benches/http.sh [rounds] [seconds per round]      5 rounds of 3 seconds by default
+#   benches/http.sh [rounds] [seconds per round]      15 rounds of one second by default
 #   BOUCLE=path TOKIO=path benches/http.sh            measures these binaries, builds nothing
 set -euo pipefail
 cd "$(dirname "$0")/.."
-rounds=${1:-5} seconds=${2:-3}
+rounds=${1:-15} seconds=${2:-1}
 target=${CARGO_TARGET_DIR:-target}
 
 command -v taskset >/dev/null || { echo "SKIPPED: there is no taskset" >&2; exit 0; }
@@ -33,7 +34,7 @@ trap 'exec 9>&-; kill "${pid[@]}" 2>/dev/null || true; rm -rf "$dir"' EXIT
 
 # Starts a server, and waits until it says where it listens.
 start() {
-    taskset -c 0 "$2" <"$dir/stdin" >"$dir/$1" 2>/dev/null 9>&- &
+    "$2" <"$dir/stdin" >"$dir/$1" 2>/dev/null 9>&- &
     pid[$1]=$!
     for _ in $(seq 100); do
         grep -q '^listening on ' "$dir/$1" && return
@@ -46,37 +47,50 @@ start() {
 # What a server has used of its core, user and system, in clock ticks.
 ticks() { awk '{ print $14 + $15 }' "/proc/${pid[$1]}/stat"; }
 
-# One round: requests per second, and microseconds of CPU per request.
+# `round SERVER HOW COMMAND...` adds to a file requests per second, and microseconds of CPU per request.
 round() {
-    local url before after
-    url=$(sed -n 's/^listening on //p' "$dir/$1")
-    before=$(ticks "$1")
-    taskset -c 1 wrk -t1 "-c$2" "-d${seconds}s" "$url/" >"$dir/wrk"
-    after=$(ticks "$1")
+    local server=$1 how=$2 url before after
+    shift 2
+    url=$(sed -n 's/^listening on //p' "$dir/$server")
+    before=$(ticks "$server")
+    "$@" "-d${seconds}s" "$url/" >"$dir/wrk"
+    after=$(ticks "$server")
     if grep -E 'Non-2xx|Socket errors' "$dir/wrk" >&2; then exit 1; fi
-    sed -n 's/^Requests\/sec: *//p' "$dir/wrk" >>"$dir/$1.$2.rate"
-    awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" \
-        '/ requests in / { print ticks / hz * 1e6 / $1 }' "$dir/wrk" >>"$dir/$1.$2.cost"
+    awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" '
+        / requests in / { requests = $1 }
+        /^Requests\/sec:/ { print $2, ticks / hz * 1e6 / requests }' "$dir/wrk" >>"$dir/$server.$how"
 }
 
-median() { sort -n "$dir/$1" | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
+median() { sort -n | awk '{ a[NR] = $1 } END { print a[int((NR + 1) / 2)] }'; }
 
+# `compare WHAT COLUMN HOW`: medians of both, and of the ratios of the pairs.
 compare() {
-    awk -v what="$1" -v b="$(median "boucle.$2")" -v t="$(median "tokio.$2")" 'BEGIN {
-        printf "  %-16s boucle %8.1f   tokio %8.1f   ratio %.3f\n", what, b, t, b / t
-    }'
+    local column='{ print $k }'
+    printf '  %-15s boucle %9.1f   tokio %9.1f   ratio %.3f\n' "$1" \
+        "$(awk -v "k=$2" "$column" "$dir/boucle.$3" | median)" \
+        "$(awk -v "k=$2" "$column" "$dir/tokio.$3" | median)" \
+        "$(paste "$dir/boucle.$3" "$dir/tokio.$3" | awk -v "k=$2" '{ print $k / $(k + 2) }' | median)"
 }
 
-start boucle "$BOUCLE"
-start tokio "$TOKIO"
-for connections in 64 4; do
+# `measure WHAT CORES HOW COMMAND...`
+measure() {
+    local what=$1 cores=$2 how=$3 n order server
+    shift 3
+    for server in boucle tokio; do taskset -acp "$cores" "${pid[$server]}" >"$dir/pinned"; done
     for n in $(seq "$rounds"); do
         # Who goes first changes, too.
         order=(boucle tokio)
         [ $((n % 2)) = 0 ] && order=(tokio boucle)
-        for server in "${order[@]}"; do round "$server" "$connections"; done
+        for server in "${order[@]}"; do round "$server" "$how" "$@"; done
     done
-    echo "$connections connections, medians of $rounds rounds:"
-    compare "requests/s" "$connections.rate"
-    compare "CPU us/request" "$connections.cost"
+    echo "$what, medians of $rounds rounds:"
+    compare "requests/s" 1 "$how"
+    compare "CPU us/request" 2 "$how"
+}
+
+start boucle "$BOUCLE"
+start tokio "$TOKIO"
+for connections in 64 10 4; do
+    measure "$connections connections" 0 "$connections" taskset -c 1 wrk -t1 "-c$connections"
 done
+measure "as wrk comes, on any core" "0-$(($(nproc) - 1))" any wrk
