@@ -48,8 +48,11 @@ local! {
 }
 
 /// Sets what is being polled on this thread and returns what was.
+///
+/// # Safety
+/// [polled].
 #[inline]
-pub(crate) fn set_polled(target: *const Target) -> *const Target {
+pub(crate) unsafe fn set_polled(target: *const Target) -> *const Target {
     POLLED.with(|polled| polled.replace(target))
 }
 

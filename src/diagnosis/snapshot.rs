@@ -55,7 +55,7 @@ impl Snapshot {
         gathering.index.reserve(seen.len());
         gathering.tasks.reserve(seen.len());
         for seen in seen {
-            gathering.index.insert(key(seen.header.cast()), gathering.tasks.len());
+            gathering.index.insert(key(seen.target), gathering.tasks.len());
             gathering.tasks.push(Found { seen, waits: Vec::new(), is_foreign: false });
         }
         gathering.joins();
@@ -258,7 +258,7 @@ impl Gathering {
         let (mut taken_by, mut taken_elsewhere) = (Vec::new(), strangers);
         for who in tasks {
             if who.is_of(&core.tasks.home) {
-                let task = core.tasks.find(who).and_then(|task| self.task(task.cast()));
+                let task = core.tasks.target(who).and_then(|task| self.task(task));
                 let name = task.map(|task| task.seen.name.clone());
                 taken_by.push(TaskRef { id: who.into(), name });
             } else {

@@ -1,6 +1,6 @@
 //! When a loop looks at itself, and what it finds.
 
-use std::{cell::RefCell, ptr::NonNull, rc::Rc, sync::OnceLock, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::OnceLock, time::Duration};
 
 use super::{
     diagnostic::{Diagnostic, Reaction, Tell},
@@ -14,7 +14,7 @@ use crate::{
     home::Who,
     order::sort_by,
     queue::{self, ResourceKind},
-    task::{Edge, Header, Id, Onlooker, Polled},
+    task::{Edge, Id, Onlooker, Polled},
     turn::{Core, Watch, WatchPolls, Watcher},
 };
 
@@ -133,12 +133,7 @@ impl Settings {
             return;
         }
         let mut dead = Vec::new();
-        for who in suspects {
-            if let Some(task) = core.tasks.find(*who).filter(|task| core.tasks.is_newly_dead(*task))
-            {
-                dead.push(core.tasks.see(task));
-            }
-        }
+        dead.extend(suspects.iter().filter_map(|who| core.tasks.newly_dead(*who)));
         let headline = match &*dead {
             [] => return,
             [task] => format!("dead task: {} {} can never be woken", task.name, task.id),
@@ -153,8 +148,8 @@ impl Settings {
             return;
         }
         let mut circles = Vec::new();
-        for suspect in suspects.iter().filter_map(|who| core.tasks.find(*who)) {
-            let mut circle = circle_through(core, suspect).unwrap_or_default();
+        for suspect in suspects {
+            let mut circle = circle_through(core, *suspect).unwrap_or_default();
             sort_by(&mut circle, |id| id.number());
             if !circle.is_empty() && !circles.contains(&circle) && !core.has_told(&circle) {
                 circles.push(circle);
@@ -187,11 +182,11 @@ impl Settings {
 }
 
 /// The task that this one waits for, if it waits for nothing else.
-fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
+fn next(core: &Core, task: Who) -> Option<Who> {
     let next = match core.tasks.edge(task)? {
         Edge::Task(awaited) => awaited,
-        Edge::Place(place) => {
-            let waiting = queue::waiting_at(place).filter(|at| at.task == Some(task.cast()))?;
+        Edge::Place(place, task) => {
+            let waiting = queue::waiting_at(place).filter(|at| at.task == Some(task))?;
             let line = queue::line(waiting.line)?;
             if !matches!(
                 line.kind,
@@ -199,8 +194,7 @@ fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
             ) {
                 return None;
             }
-            let taker = line.takers?.borrow_mut().sole()?;
-            core.tasks.find(taker)?
+            line.takers?.borrow_mut().sole()?
         }
     };
     core.tasks.want(next);
@@ -208,15 +202,15 @@ fn next(core: &Core, task: NonNull<Header>) -> Option<NonNull<Header>> {
 }
 
 /// The circle of waits that comes back to this task, if there is one that is not too long.
-fn circle_through(core: &Core, start: NonNull<Header>) -> Option<Vec<Id>> {
-    let mut circle = vec![core.tasks.id(start)];
+fn circle_through(core: &Core, start: Who) -> Option<Vec<Id>> {
+    let mut circle = vec![start.into()];
     let mut at = start;
     while circle.len() <= STEPS {
         at = next(core, at)?;
         if at == start {
             return Some(circle);
         }
-        circle.push(core.tasks.id(at));
+        circle.push(at.into());
     }
     None
 }

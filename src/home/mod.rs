@@ -160,11 +160,13 @@ impl Entered {
             unsafe { HomeRef::new(home) }
         });
         // SAFETY: as above. A loop that is gone is not entered: its destructors find the one that
-        // is current already, if any.
-        if unsafe { !(*home.as_ptr()).is_gone() } {
-            HERE.with(|here| here.set(home.as_ptr()));
+        // is current already, if any. [polled]: nothing is.
+        unsafe {
+            if !(*home.as_ptr()).is_gone() {
+                HERE.with(|here| here.set(home.as_ptr()));
+            }
+            Entered { previous, polled: set_polled(ptr::null()), held }
         }
-        Entered { previous, polled: set_polled(ptr::null()), held }
     }
 }
 
@@ -179,7 +181,8 @@ impl EnteredFirst {
     #[inline]
     pub(crate) unsafe fn new(home: NonNull<Home>) -> EnteredFirst {
         HERE.with(|here| here.set(home.as_ptr()));
-        EnteredFirst { polled: set_polled(ptr::null()) }
+        // SAFETY: [polled]: nothing is.
+        EnteredFirst { polled: unsafe { set_polled(ptr::null()) } }
     }
 }
 
@@ -187,7 +190,8 @@ impl Drop for EnteredFirst {
     #[inline]
     fn drop(&mut self) {
         HERE.with(|here| here.set(ptr::null()));
-        set_polled(self.polled);
+        // SAFETY: [polled]: who polls that has called what ends here.
+        unsafe { set_polled(self.polled) };
     }
 }
 
@@ -197,7 +201,8 @@ impl Drop for Entered {
         // SAFETY: [here]: the outer entry still holds it.
         let gone = !self.previous.is_null() && unsafe { (*self.previous).is_gone() };
         HERE.with(|here| here.set(if gone { ptr::null() } else { self.previous }));
-        set_polled(self.polled);
+        // SAFETY: [polled]: who polls that has called what ends here.
+        unsafe { set_polled(self.polled) };
         // Only now, that nobody on this thread calls it current, may the home go.
         drop(self.held.take());
     }

@@ -108,12 +108,16 @@ impl Block {
     /// A block in the loop that is entered here; for null, or if that loop has gone since then, an
     /// orphan. `waker` is that of who polls the nest and is at it. Whoever makes a block lets go of it
     /// by [`Block::leave`].
-    pub(super) fn create(here: *const Home, len: u32, waker: &Waker) -> NonNull<Block> {
+    ///
+    /// # Safety
+    /// [here]: `here` is null, or a loop that was entered on this thread when the poll began that goes
+    /// on, so that it is kept, though it may be gone.
+    pub(super) unsafe fn create(here: *const Home, len: u32, waker: &Waker) -> NonNull<Block> {
         let home = NonNull::new(here.cast_mut());
         let parent = home.map(|_| Wakee::of(&Context::from_waker(waker)));
         // Foreign code, be it that clone, may have dropped the loop: no anchor may begin in it then.
         // From here on nothing foreign runs, unless the block is an orphan.
-        // SAFETY: [here]: whoever has entered it keeps it until after this poll.
+        // SAFETY: the caller says so.
         let home = home.filter(|home| !unsafe { home.as_ref() }.is_gone());
         let (parent, foreign) = match home {
             Some(_) => (parent, None),

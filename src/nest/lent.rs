@@ -165,16 +165,20 @@ impl Lent {
         // SAFETY: [lent]: the context of who polls is still borrowed.
         let outer = unsafe { &*self.outer };
         let block = if !self.home.is_null() && ptr::eq(here(), self.home) {
-            let inner = set_polled(self.polled);
-            let back = OnDrop(|| {
-                set_polled(inner);
-            });
-            let block = Block::create(self.home, self.len, outer);
-            drop(back);
-            block
+            // SAFETY: it is the loop that is entered. [polled]: who polls the nest is at it, and so is
+            // who polls the child.
+            unsafe {
+                let inner = set_polled(self.polled);
+                let back = OnDrop(|| {
+                    set_polled(inner);
+                });
+                let block = Block::create(self.home, self.len, outer);
+                drop(back);
+                block
+            }
         } else {
-            // Another thread, or no loop.
-            Block::create(ptr::null(), self.len, outer)
+            // SAFETY: another thread, or no loop.
+            unsafe { Block::create(ptr::null(), self.len, outer) }
         };
         let none = ptr::null_mut();
         // A wake that hides it comes with a look at `block`; a wake that has come is kept.

@@ -104,12 +104,14 @@ impl Nest {
         let none = NoLoop::default();
         let budget = Budget::begin(home, is_child_polled(), &none);
         let until = if self.ready != 0 {
-            match self.poll_lent(cx, here, &budget, &mut child) {
+            // SAFETY: likewise.
+            match unsafe { self.poll_lent(cx, here, &budget, &mut child) } {
                 Some(until) => until,
                 None => return,
             }
         } else if self.block.is_some() || self.len > FEW {
-            self.settle(cx, here)
+            // SAFETY: likewise.
+            unsafe { self.settle(cx, here) }
         } else {
             return;
         };
@@ -122,7 +124,8 @@ impl Nest {
         let is_ready = match self.block {
             // An only child has woken the task by itself.
             None => self.ready != 0 && self.len > 1,
-            Some(block) => self.is_ready(block),
+            // SAFETY: it is the nest's own.
+            Some(block) => unsafe { self.is_ready(block) },
         };
         if is_ready {
             cx.waker().wake_by_ref();
@@ -131,9 +134,11 @@ impl Nest {
         }
     }
 
+    /// # Safety
+    /// This is the nest's block.
     #[inline(never)]
-    fn is_ready(&self, block: NonNull<Block>) -> bool {
-        // SAFETY: the nest keeps the block, which this thread polls; [here].
+    unsafe fn is_ready(&self, block: NonNull<Block>) -> bool {
+        // SAFETY: the nest keeps it, and this thread polls; [here].
         unsafe {
             // A block of another loop, or of one that a child has dropped, is of no use: the next poll
             // makes a new one and asks all again.
@@ -143,8 +148,11 @@ impl Nest {
 
     /// A pass without a block. When one comes to be, because a child keeps its waker, the pass is to
     /// be finished with that: until this child in its list.
+    ///
+    /// # Safety
+    /// As for [`Nest::settle`].
     #[inline(always)]
-    fn poll_lent(
+    unsafe fn poll_lent(
         &mut self,
         cx: &Context<'_>,
         here: *const Home,
@@ -152,20 +160,23 @@ impl Nest {
         child: &mut impl FnMut(usize, &mut Context<'_>) -> Child,
     ) -> Option<u32> {
         let lent = Lent::new(here, self.len, cx);
-        // SAFETY: [lent]: `lent` stays where it is until after the last poll of a child.
-        let waker = unsafe { lent.waker() };
-        let outer = set_polled(lent.target());
+        // SAFETY: [lent], [polled]: `lent` stays where it is until after the last poll of a child.
+        let (waker, outer) = unsafe { (lent.waker(), set_polled(lent.target())) };
         // Those to be polled in this pass, and those to be polled in the next.
         let (due, again) = (Cell::new(self.ready), Cell::new(0));
         let early = OnDrop(|| {
-            set_polled(outer);
             // A child that panics may be asked again: the clone of its parent's waker may panic too.
-            self.keep(lent.block(), due.get() | again.get() | 1 << lent.index());
+            // SAFETY: [polled]: what was before; nobody else has the block.
+            unsafe {
+                set_polled(outer);
+                self.keep(lent.block(), due.get() | again.get() | 1 << lent.index());
+            }
         });
         while let Some(left) = NonZeroU64::new(due.get()) {
             if budget.is_spent() {
                 drop(early);
-                self.part(cx, here, due.get(), again.get());
+                // SAFETY: the caller says so.
+                unsafe { self.part(cx, here, due.get(), again.get()) };
                 return None;
             }
             let index = left.trailing_zeros();
@@ -188,29 +199,37 @@ impl Nest {
             }
         }
         mem::forget(early);
-        set_polled(outer);
+        // SAFETY: [polled]: what was before.
+        unsafe { set_polled(outer) };
         self.ready = again.get();
         None
     }
 
     /// A pass without a block ends early, because it is the last or a child panics. If that or a child
     /// before has made one, all children are asked again.
+    ///
+    /// # Safety
+    /// The block is given to the nest, on the thread that polls.
     #[cold]
-    fn keep(&mut self, block: Option<NonNull<Block>>, ready: u64) {
+    unsafe fn keep(&mut self, block: Option<NonNull<Block>>, ready: u64) {
         self.ready = if block.is_some() { 0 } else { ready };
         self.block = block;
         if let Some(block) = block {
-            // SAFETY: [block]; this is the thread that polls.
+            // SAFETY: the caller says so.
             unsafe { block.as_ref() }.polling.set(false);
         }
     }
 
     /// A pass ends before all that are `due` were polled: from now on they come first, which takes a
     /// list.
+    ///
+    /// # Safety
+    /// As for [`Nest::settle`].
     #[cold]
     #[inline(never)]
-    fn part(&mut self, cx: &Context<'_>, here: *const Home, due: u64, again: u64) {
-        self.settle(cx, here);
+    unsafe fn part(&mut self, cx: &Context<'_>, here: *const Home, due: u64, again: u64) {
+        // SAFETY: the caller says so.
+        unsafe { self.settle(cx, here) };
         self.ready = 0;
         let Some(block) = self.block else { return };
         // SAFETY: the nest keeps it, and this is the thread that polls.
@@ -298,7 +317,10 @@ impl Nest {
 
     /// Has a block, made anew when the nest is polled in another loop than before, that knows who
     /// polls; the last child in its list.
-    fn settle(&mut self, cx: &Context<'_>, here: *const Home) -> u32 {
+    ///
+    /// # Safety
+    /// [here]: the loop that was entered when this poll began, or null.
+    unsafe fn settle(&mut self, cx: &Context<'_>, here: *const Home) -> u32 {
         // SAFETY: the nest keeps its block, which this thread polls.
         unsafe {
             let kept = self.block.filter(|block| block.as_ref().is_of(here));
@@ -309,7 +331,8 @@ impl Nest {
             }
         }
         // First this: if the waker's clone panics, the nest is still what it was.
-        let block = Block::create(here, self.len, cx.waker());
+        // SAFETY: as above.
+        let block = unsafe { Block::create(here, self.len, cx.waker()) };
         self.leave();
         self.block = Some(block);
         self.fresh = 0;

@@ -61,7 +61,8 @@ impl Extra for () {
     const DELIVER: unsafe fn(NonNull<Anchor>) = waker::deliver;
     const STRAY: unsafe fn(NonNull<Header>, Payload) = |header, payload| {
         // SAFETY: callers hold the task.
-        Tasks::of(unsafe { header.as_ref() }).report(end::error_for(header, Some(payload)));
+        let (task, error) = unsafe { (header.as_ref(), end::error_for(header, Some(payload))) };
+        Tasks::of(task).report(error);
     };
     const POLL_WITH: bool = false;
 }
@@ -316,7 +317,8 @@ unsafe fn finish<F: Future, X>(header: NonNull<Header>, result: Result<F::Output
         }
         Ok(output) => {
             if let Err(payload) = catch(|| drop(output)) {
-                end::stray(header, payload);
+                // SAFETY: as above.
+                unsafe { end::stray(header, payload) };
             }
             if task.is(CANCEL) {
                 // SAFETY: the task is `BUSY` and its cell empty.

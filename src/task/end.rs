@@ -20,9 +20,11 @@ use crate::{
 };
 
 /// Where the error of a task lies when `ERROR` is set.
-pub(super) fn error_of(header: NonNull<Header>) -> *mut ManuallyDrop<JoinError> {
-    // SAFETY: the header is alive and its pointer covers the whole cell, whose content begins at
-    // this offset and is a union with an error.
+///
+/// # Safety
+/// The header is alive and its pointer covers the whole cell.
+pub(super) unsafe fn error_of(header: NonNull<Header>) -> *mut ManuallyDrop<JoinError> {
+    // SAFETY: the caller says so; the content begins at this offset and is a union with an error.
     unsafe { header.as_ptr().byte_add(header.as_ref().vtable().content).cast() }
 }
 
@@ -35,16 +37,20 @@ pub(super) unsafe fn fail(header: NonNull<Header>, payload: Payload) {
     // SAFETY: `BUSY` keeps the task.
     let task = unsafe { header.as_ref() };
     if task.is(CANCEL) {
-        stray(header, payload);
-        // SAFETY: the caller says so.
-        return unsafe { mark_cancelled(header) };
+        // SAFETY: likewise; the caller says the rest.
+        return unsafe {
+            stray(header, payload);
+            mark_cancelled(header)
+        };
     }
     if task.is(SCOPED) {
         // Its scope ends with it, so nobody will ask.
         task.set(FAILED);
-        return stray(header, payload);
+        // SAFETY: likewise.
+        return unsafe { stray(header, payload) };
     }
-    let error = error_for(header, Some(payload));
+    // SAFETY: likewise.
+    let error = unsafe { error_for(header, Some(payload)) };
     if task.is(HANDLE) {
         // SAFETY: the cell holds nothing.
         unsafe { error_of(header).write(ManuallyDrop::new(error)) };
@@ -56,16 +62,22 @@ pub(super) unsafe fn fail(header: NonNull<Header>, payload: Payload) {
 }
 
 /// Something that has to do with a task has panicked, but is not its result.
+///
+/// # Safety
+/// The caller holds the task; a child that has just ended has its scope around it.
 #[cold]
-pub(super) fn stray(header: NonNull<Header>, payload: Payload) {
-    // SAFETY: callers hold the task; a child that has just ended has its scope around it.
+pub(super) unsafe fn stray(header: NonNull<Header>, payload: Payload) {
+    // SAFETY: the caller says so.
     unsafe { (header.as_ref().vtable().stray)(header, payload) };
 }
 
 /// What is to be told of how a task has ended. Takes the reason for which it was cancelled.
-pub(super) fn error_for(header: NonNull<Header>, payload: Option<Payload>) -> JoinError {
-    // SAFETY: callers hold the task.
-    let task = unsafe { header.as_ref() };
+///
+/// # Safety
+/// The caller holds the task.
+pub(super) unsafe fn error_for(header: NonNull<Header>, payload: Option<Payload>) -> JoinError {
+    // SAFETY: the caller says so.
+    let (task, name) = unsafe { (header.as_ref(), name_of(header)) };
     let cause = match payload {
         Some(payload) => Cause::panicked(payload),
         // A child of a scope may have no loop.
@@ -75,7 +87,7 @@ pub(super) fn error_for(header: NonNull<Header>, payload: Option<Payload>) -> Jo
             reason => Cause::Cancelled(reason),
         },
     };
-    JoinError::new(name_of(header), Some(task.id), task.place, cause)
+    JoinError::new(name, Some(task.id), task.place, cause)
 }
 
 /// # Safety
@@ -86,9 +98,8 @@ pub(super) unsafe fn mark_cancelled(header: NonNull<Header>) {
     let task = unsafe { header.as_ref() };
     task.set(CANCELLED);
     if task.is(HANDLE) {
-        let error = error_for(header, None);
-        // SAFETY: the cell holds nothing.
-        unsafe { error_of(header).write(ManuallyDrop::new(error)) };
+        // SAFETY: likewise, and the cell holds nothing.
+        unsafe { error_of(header).write(ManuallyDrop::new(error_for(header, None))) };
         task.set(ERROR);
     } else if task.is(REASON) {
         drop(Tasks::of(task).take_reason(task));
@@ -264,7 +275,8 @@ unsafe fn dispose(header: NonNull<Header>) {
         task.clear(OUTPUT);
         // SAFETY: the cell held the output and nobody else takes it now.
         if let Err(payload) = catch(|| unsafe { (task.vtable().drop_output)(header) }) {
-            stray(header, payload);
+            // SAFETY: the caller holds it.
+            unsafe { stray(header, payload) };
         }
     }
 }

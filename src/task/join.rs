@@ -166,7 +166,8 @@ impl<T> JoinHandle<T> {
     }
 
     fn output(&self) -> *mut ManuallyDrop<T> {
-        error_of(self.header).cast()
+        // SAFETY: [handle]; the error is in the same place.
+        unsafe { error_of(self.header).cast() }
     }
 
     /// Names the task, for reports and for [`Loop::tasks`](crate::Loop::tasks).
@@ -200,7 +201,8 @@ impl<T> JoinHandle<T> {
     /// # });
     /// ```
     pub fn name(&self) -> Cow<'static, str> {
-        name_of(self.header)
+        // SAFETY: [handle].
+        unsafe { name_of(self.header) }
     }
 
     /// The number of the task in its loop.

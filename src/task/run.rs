@@ -49,7 +49,8 @@ impl Polled<'_> {
     }
 
     pub(crate) fn name(self) -> Cow<'static, str> {
-        name_of(self.header)
+        // SAFETY: it is that of `task`, which is borrowed.
+        unsafe { name_of(self.header) }
     }
 
     /// Whether it is pending, and was woken while it was polled.
@@ -142,11 +143,13 @@ impl Tasks {
     /// The task is `BUSY`, and the loop entered.
     #[inline(always)]
     pub(super) unsafe fn step_on(&self, header: NonNull<Header>) {
-        // SAFETY: `BUSY` keeps the task.
-        unsafe { header.as_ref() }.stamp(self.home.looked.get());
-        self.home.begin_poll();
-        self.running.set(header.as_ptr());
-        set_polled(header.as_ptr().cast());
+        // SAFETY: `BUSY` keeps the task. [polled]: that long.
+        unsafe {
+            header.as_ref().stamp(self.home.looked.get());
+            self.home.begin_poll();
+            self.running.set(header.as_ptr());
+            set_polled(header.as_ptr().cast());
+        }
     }
 
     /// That poll is over, and the task stays pending.
@@ -171,7 +174,8 @@ impl Tasks {
     /// Nothing runs and nothing is polled until the next [`Tasks::run_one`].
     #[inline]
     pub(crate) fn step_back(&self) {
-        set_polled(ptr::null());
+        // SAFETY: [polled]: nothing is.
+        unsafe { set_polled(ptr::null()) };
         self.running.set(ptr::null_mut());
     }
 }

@@ -21,8 +21,8 @@ use crate::{
 
 /// A task that has not ended, as a survey sees it.
 pub(crate) struct Seen {
-    /// Names it during the survey.
-    pub(crate) header: NonNull<Header>,
+    /// Its address, which names it as long as no user code runs.
+    pub(crate) target: NonNull<Target>,
     pub(crate) id: Id,
     pub(crate) name: Cow<'static, str>,
     pub(crate) status: Status,
@@ -46,9 +46,9 @@ pub(crate) struct Seen {
 /// What a chain of waits goes on with.
 pub(crate) enum Edge {
     /// In the end of this task.
-    Task(NonNull<Header>),
-    /// In a place of a queue.
-    Place(u32),
+    Task(Who),
+    /// In a place of a queue, where this is who waits.
+    Place(u32, NonNull<Target>),
 }
 
 impl Tasks {
@@ -57,8 +57,10 @@ impl Tasks {
         let mut seen = Vec::with_capacity(self.live());
         self.each(|anchor| {
             // SAFETY: tasks in the roster are alive, and no user code runs here.
-            if let Some(header) = headed(anchor).filter(|task| unsafe { task.as_ref() }.is(LIVE)) {
-                seen.push(self.see(header));
+            unsafe {
+                if let Some(header) = headed(anchor).filter(|task| task.as_ref().is(LIVE)) {
+                    seen.push(see(header));
+                }
             }
         });
         sort_by(&mut seen, |seen| seen.id.number());
@@ -69,13 +71,13 @@ impl Tasks {
     /// not looked at, in the order of their ids.
     pub(crate) fn untaken(&self) -> Vec<Seen> {
         let mut seen = Vec::new();
-        self.each(|anchor| {
+        // SAFETY: tasks in the roster are alive, and no user code runs here.
+        self.each(|anchor| unsafe {
             let Some(header) = headed(anchor) else { return };
-            // SAFETY: tasks in the roster are alive, and no user code runs here.
-            let flags = unsafe { header.as_ref() }.flags();
+            let flags = header.as_ref().flags();
             let has_result = flags & OUTPUT != 0 || flags & (ERROR | FAILED) == ERROR | FAILED;
             if has_result && flags & (HANDLE | SEEN | SCOPED) == HANDLE {
-                seen.push(self.see(header));
+                seen.push(see(header));
             }
         });
         sort_by(&mut seen, |seen| seen.id.number());
@@ -96,30 +98,6 @@ impl Tasks {
         count
     }
 
-    /// One task, or child of a scope, of this loop.
-    pub(crate) fn see(&self, header: NonNull<Header>) -> Seen {
-        // SAFETY: callers have just found it in the roster, and no user code runs here.
-        let task = unsafe { header.as_ref() };
-        let waits = Waits::unpack(task.waits.get());
-        let joins_at = matches!(waits, Waits::Join(_)).then(|| task.joins_at.get().location());
-        Seen {
-            header,
-            id: task.id,
-            name: name_of(header),
-            status: Status::of(task.flags()),
-            place: task.place,
-            parent: task.parent,
-            waits,
-            joins_at: joins_at.flatten(),
-            since: task.stamped().unwrap_or_default(),
-            // SAFETY: as above; this is home.
-            has_wakers: unsafe { Anchor::has_wakers(header.cast()) },
-            is_held: task.anchor.is_held() || is_away(header),
-            is_scoped: task.is(SCOPED),
-            awaited_by: task.awaited_by(),
-        }
-    }
-
     /// The tasks that would go on if a waker of one of their children, which somebody else has, were
     /// used.
     pub(crate) fn foreign_parents(&self) -> Vec<NonNull<Target>> {
@@ -138,51 +116,52 @@ impl Tasks {
         parents
     }
 
-    /// What a task waits for, as far as it noted it, if nobody else has a waker of it. It may wait for
-    /// other things too: that is for a survey to find.
-    ///
-    /// The header is that of a task of this loop, or of a child of a scope in it.
-    pub(crate) fn edge(&self, header: NonNull<Header>) -> Option<Edge> {
-        // SAFETY: the caller says so.
-        let task = unsafe { header.as_ref() };
-        // SAFETY: likewise; this is home.
-        if !is_asleep(task) || unsafe { Anchor::has_wakers(header.cast()) } {
+    /// What a task waits for, as far as it noted it, if it is still there and nobody else has a waker
+    /// of it. It may wait for other things too: that is for a survey to find.
+    pub(crate) fn edge(&self, who: Who) -> Option<Edge> {
+        let header = self.find(who)?;
+        // SAFETY: it was just found in the roster; this is home.
+        let (task, has_wakers) = unsafe { (header.as_ref(), Anchor::has_wakers(header.cast())) };
+        if !is_asleep(task) || has_wakers {
             return None;
         }
         match Waits::unpack(task.waits.get()) {
             Waits::Join(slot) => {
-                let awaited = headed(self.home.anchor(slot)?)?;
-                // SAFETY: it is in the roster.
-                let awaits = unsafe { awaited.as_ref() }.awaited_by() == Some(header.cast());
-                awaits.then_some(Edge::Task(awaited))
+                // SAFETY: anchors in the roster are alive.
+                let awaited = unsafe { headed(self.home.anchor(slot)?)?.as_ref() };
+                let awaits = awaited.awaited_by() == Some(header.cast());
+                awaits.then(|| Edge::Task(awaited.who(&self.home)))
             }
-            Waits::Place(place) => Some(Edge::Place(place)),
+            Waits::Place(place) => Some(Edge::Place(place, header.cast())),
             _ => None,
         }
     }
 
-    /// Has the waits of a task looked at from now on, since somebody waits for it.
-    pub(crate) fn want(&self, header: NonNull<Header>) {
-        // SAFETY: as for `edge`.
-        unsafe { header.as_ref() }.set(WANTED);
+    /// Has the waits of a task looked at from now on, if it is still there, since somebody waits for it.
+    pub(crate) fn want(&self, who: Who) {
+        if let Some(task) = self.find(who) {
+            // SAFETY: it was just found in the roster.
+            unsafe { task.as_ref() }.set(WANTED);
+        }
     }
 
-    /// Whether a task can never go on: it waits, nobody can wake it, and it is not meant so. True
-    /// once.
-    pub(crate) fn is_newly_dead(&self, header: NonNull<Header>) -> bool {
-        // SAFETY: as for `edge`.
-        let task = unsafe { header.as_ref() };
-        let meant = matches!(Waits::unpack(task.waits.get()), Waits::Forever(_));
-        // SAFETY: likewise; this is home.
-        let lost = is_asleep(task)
-            && !task.anchor.is_held()
-            && !is_away(header)
-            && !unsafe { Anchor::has_wakers(header.cast()) };
-        if !lost || meant || task.is(TOLD) {
-            return false;
+    /// A task that can never go on: it waits, nobody can wake it, and it is not meant so. Once.
+    pub(crate) fn newly_dead(&self, who: Who) -> Option<Seen> {
+        let header = self.find(who)?;
+        // SAFETY: it was just found in the roster, and no user code runs here; this is home.
+        unsafe {
+            let task = header.as_ref();
+            let meant = matches!(Waits::unpack(task.waits.get()), Waits::Forever(_));
+            let lost = is_asleep(task)
+                && !task.anchor.is_held()
+                && !is_away(header)
+                && !Anchor::has_wakers(header.cast());
+            if !lost || meant || task.is(TOLD) {
+                return None;
+            }
+            task.set(TOLD);
+            Some(see(header))
         }
-        task.set(TOLD);
-        true
     }
 
     /// Those that were suspected since the last time; they may have gone.
@@ -195,17 +174,18 @@ impl Tasks {
         suspects
     }
 
-    /// The number of a task of this loop.
-    pub(crate) fn id(&self, header: NonNull<Header>) -> Id {
-        // SAFETY: callers have just found the task.
-        unsafe { header.as_ref() }.id
+    /// The address of a task, if it is still there: a name as long as no user code runs.
+    pub(crate) fn target(&self, who: Who) -> Option<NonNull<Target>> {
+        self.find(who).map(NonNull::cast)
     }
 
     /// The task, or child of a scope, of this loop that was once named, if it is still there.
-    pub(crate) fn find(&self, who: Who) -> Option<NonNull<Header>> {
-        let header = headed(who.find(&self.home)?)?;
-        // SAFETY: it is in the roster.
-        (unsafe { header.as_ref() }.id.0 == who.id).then_some(header)
+    fn find(&self, who: Who) -> Option<NonNull<Header>> {
+        // SAFETY: anchors in the roster are alive.
+        unsafe {
+            let header = headed(who.find(&self.home)?)?;
+            (header.as_ref().id.0 == who.id).then_some(header)
+        }
     }
 
     /// Runs `f` for everything in memory that wakers point into.
@@ -218,8 +198,11 @@ impl Tasks {
     }
 
     pub(super) fn task(&self, index: u32) -> Option<NonNull<Header>> {
-        let anchor = self.home.anchor(index)?;
-        waker::is_task(anchor).then(|| anchor.cast())
+        // SAFETY: anchors in the roster are alive.
+        self.home
+            .anchor(index)
+            .filter(|anchor| unsafe { waker::is_task(*anchor) })
+            .map(NonNull::cast)
     }
 
     /// Whether nothing outside this loop can ever wake a task of it: no std waker exists, of a
@@ -251,13 +234,45 @@ impl Tasks {
     }
 }
 
+/// One task, or child of a scope.
+///
+/// # Safety
+/// It was just found in the roster; this is home.
+unsafe fn see(header: NonNull<Header>) -> Seen {
+    // SAFETY: the caller says so, and no user code runs here.
+    unsafe {
+        let task = header.as_ref();
+        let waits = Waits::unpack(task.waits.get());
+        let joins_at = matches!(waits, Waits::Join(_)).then(|| task.joins_at.get().location());
+        Seen {
+            target: header.cast(),
+            id: task.id,
+            name: name_of(header),
+            status: Status::of(task.flags()),
+            place: task.place,
+            parent: task.parent,
+            waits,
+            joins_at: joins_at.flatten(),
+            since: task.stamped().unwrap_or_default(),
+            has_wakers: Anchor::has_wakers(header.cast()),
+            is_held: task.anchor.is_held() || is_away(header),
+            is_scoped: task.is(SCOPED),
+            awaited_by: task.awaited_by(),
+        }
+    }
+}
+
 /// Whether a task is a child, not ended, of a scope that was last polled out of its loop: it
 /// goes on when whoever polled it there does, and has no wakers of its own.
-fn is_away(header: NonNull<Header>) -> bool {
-    // SAFETY: callers have just found it in the roster.
-    let is_child = unsafe { header.as_ref() }.flags() & (LIVE | SCOPED) == LIVE | SCOPED;
-    // SAFETY: it is `LIVE`.
-    is_child && unsafe { nursery::is_away(header) }
+///
+/// # Safety
+/// As for [`see`].
+unsafe fn is_away(header: NonNull<Header>) -> bool {
+    // SAFETY: the caller says so; a child is asked if it is `LIVE`.
+    unsafe {
+        let is_child = header.as_ref().flags() & (LIVE | SCOPED) == LIVE | SCOPED;
+        is_child && nursery::is_away(header)
+    }
 }
 
 /// Whether a task waits to be woken.
@@ -265,9 +280,14 @@ fn is_asleep(task: &Header) -> bool {
     task.flags() & AWAKE == LIVE | STARTED
 }
 
-/// The header of an anchor in a roster, if it is that of a task or of a scope's child.
-pub(super) fn headed(anchor: NonNull<Anchor>) -> Option<NonNull<Header>> {
-    // SAFETY: anchors in a roster are alive, and this is home.
-    let is_child = unsafe { anchor.as_ref() }.flags.get() & SCOPED != 0;
-    (is_child || waker::is_task(anchor)).then(|| anchor.cast())
+/// The header of an anchor, if it is that of a task or of a scope's child.
+///
+/// # Safety
+/// The anchor is in a roster; this is home.
+pub(super) unsafe fn headed(anchor: NonNull<Anchor>) -> Option<NonNull<Header>> {
+    // SAFETY: anchors in a roster are alive.
+    unsafe {
+        let is_child = anchor.as_ref().flags.get() & SCOPED != 0;
+        (is_child || waker::is_task(anchor)).then(|| anchor.cast())
+    }
 }

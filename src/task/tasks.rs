@@ -204,7 +204,8 @@ impl Tasks {
 
     /// The name of the task on the stack, if there is one.
     pub(crate) fn running_name(&self) -> Option<Cow<'static, str>> {
-        NonNull::new(self.running.get()).map(name_of)
+        // SAFETY: [running].
+        NonNull::new(self.running.get()).map(|task| unsafe { name_of(task) })
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -316,8 +317,11 @@ impl Tasks {
 }
 
 /// The name of a task.
-pub(crate) fn name_of(header: NonNull<Header>) -> Cow<'static, str> {
-    // SAFETY: callers hold the task.
+///
+/// # Safety
+/// It is alive; this is home.
+pub(super) unsafe fn name_of(header: NonNull<Header>) -> Cow<'static, str> {
+    // SAFETY: the caller says so.
     unsafe {
         let task = header.as_ref();
         let given = if task.is(SCOPED) {

@@ -112,14 +112,19 @@ pub(super) fn wake_wakee(wakee: Wakee) {
     }
 }
 
-/// Whether an anchor in a roster is that of a task.
-pub(super) fn is_task(anchor: NonNull<Anchor>) -> bool {
-    // SAFETY: anchors in a roster are alive; their vtables are statics.
+/// Whether an anchor is that of a task.
+///
+/// # Safety
+/// It is alive.
+pub(super) unsafe fn is_task(anchor: NonNull<Anchor>) -> bool {
+    // SAFETY: the caller says so; vtables of anchors are statics.
     ptr::eq(unsafe { (*(*anchor.as_ptr()).vtable).target.waker }, &WAKER)
 }
 
-fn anchor(data: *const ()) -> NonNull<Anchor> {
-    // SAFETY: [waker]: the data of our wakers is never null.
+/// # Safety
+/// [waker].
+unsafe fn anchor(data: *const ()) -> NonNull<Anchor> {
+    // SAFETY: the data of our wakers is never null.
     unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
 }
 
@@ -157,9 +162,9 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 }
 
 unsafe fn wake(data: *const ()) {
-    let anchor = anchor(data);
     // SAFETY: [waker] until the waker is uncounted.
     unsafe {
+        let anchor = anchor(data);
         if !Anchor::at_home(anchor) {
             Anchor::send(anchor, true, true);
         } else if queue(anchor.cast()) {
@@ -171,9 +176,9 @@ unsafe fn wake(data: *const ()) {
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
-    let anchor = anchor(data);
     // SAFETY: [waker], or the caller is a wakee, which holds the task.
     unsafe {
+        let anchor = anchor(data);
         if Anchor::at_home(anchor) {
             queue(anchor.cast());
         } else {

@@ -108,9 +108,8 @@ pub(in crate::task) unsafe fn is_away(header: NonNull<Header>) -> bool {
 /// # Safety
 /// As [`nursery`].
 unsafe fn panicked(header: NonNull<Header>, payload: Payload) {
-    let error = error_for(header, Some(payload));
     // SAFETY: the caller says so.
-    unsafe { nursery(header) }.panicked(error);
+    unsafe { nursery(header).panicked(error_for(header, Some(payload))) };
 }
 
 impl Nursery {
@@ -209,8 +208,11 @@ pub(super) unsafe fn deliver(anchor: NonNull<Anchor>) {
 
 /// `[scoped waker]` invariant: the data is the address of a header with a berth, counted in its
 /// anchor, with the provenance of the whole child or nursery.
-pub(super) fn header_of(data: *const ()) -> NonNull<Header> {
-    // SAFETY: [scoped waker].
+///
+/// # Safety
+/// [scoped waker].
+pub(super) unsafe fn header_of(data: *const ()) -> NonNull<Header> {
+    // SAFETY: the caller says so.
     unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
 }
 
@@ -229,9 +231,9 @@ unsafe fn wake(data: *const ()) {
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
-    let header = header_of(data);
     // SAFETY: [scoped waker], or the caller is a wakee, which holds the header.
     unsafe {
+        let header = header_of(data);
         if Anchor::at_home(header.cast()) {
             queue(header);
         } else if let Some(mail) = &berth(header).mail {

@@ -365,12 +365,14 @@ impl Nursery {
             None => {
                 let raw = RawWaker::new(this.as_ptr().cast_const().cast(), &WAKER);
                 // SAFETY: the waker is lent, not counted: the scope keeps the nursery that long,
-                // and clones count themselves.
-                let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw) });
-                let outer = set_polled(this.as_ptr().cast_const().cast());
-                let polled = catch(|| body(&mut Context::from_waker(&waker)));
-                set_polled(outer);
-                polled
+                // and clones count themselves. [polled]: likewise, and then what was before.
+                unsafe {
+                    let waker = ManuallyDrop::new(Waker::from_raw(raw));
+                    let outer = set_polled(this.as_ptr().cast_const().cast());
+                    let polled = catch(|| body(&mut Context::from_waker(&waker)));
+                    set_polled(outer);
+                    polled
+                }
             }
         };
         match polled {
