@@ -17,8 +17,8 @@ pub struct Hold {
 /// With [virtual time](crate::Builder::virtual_time) a loop that has nothing ready moves its clock on
 /// at once, since all it knows of are its own deadlines. A thread of yours, or a process, that is
 /// about to wake a task is not among them: hold the clock while it works, and drop the hold after it
-/// has woken the task. [`unblock`](crate::unblock) and [`RemoteHandle`](crate::RemoteHandle) do so by
-/// themselves. A real clock takes no notice, nor does
+/// has woken the task. `unblock`, of feature `blocking`, and [`RemoteHandle`](crate::RemoteHandle) do
+/// so by themselves. A real clock takes no notice, nor does
 /// [`Loop::advance`](crate::Loop::advance), which says itself how far to go, nor a loop that serves
 /// calls of [`Remote`](crate::Remote) at the time.
 ///
