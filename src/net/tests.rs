@@ -8,15 +8,22 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{self, SocketAddr},
     },
+    pin::Pin,
     process::{Command, Stdio},
+    task::{Context, Waker},
     time::Duration,
 };
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use rustix::io::Errno;
 
 use super::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
-use crate::{Loop, io::Async, sys::fault, timeout};
+use crate::{
+    Loop,
+    io::Async,
+    sys::{self, fault},
+    timeout,
+};
 
 /// What is to fail: in which step, which call, and how.
 #[derive(Clone, Copy)]
@@ -205,4 +212,61 @@ fn a_fault_in_any_call_is_heard_of_and_leaves_nothing_behind() {
         let (heard, unheard) = fail_each(step, Errno::INTR);
         assert!(heard == 0 && unheard > 0, "{step}: a call that was interrupted is made again");
     }
+}
+
+/// Whether this makes a call to the system; if so, it fails.
+fn calls(work: impl FnOnce()) -> bool {
+    fault::plan(0, Errno::IO.raw_os_error());
+    work();
+    fault::has_failed()
+}
+
+#[test]
+fn after_a_short_read_or_write_nobody_tries_before_an_event_has_come() {
+    Loop::new().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut a = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut b, _) = listener.accept().await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        for (wanted, tries) in [(4, true), (5, !sys::TELLS_ENDS)] {
+            a.write_all(b"soda").await.unwrap();
+            assert_eq!(b.read(&mut vec![0; wanted]).await.unwrap(), 4);
+            let tried = calls(|| {
+                let polled = Pin::new(&mut b).poll_read(cx, &mut [0]);
+                assert_eq!(polled.is_ready(), tries);
+            });
+            assert_eq!(tried, tries, "read 4 of {wanted}");
+        }
+
+        socket2::SockRef::from(&a).set_send_buffer_size(1).unwrap();
+        let written = a.write(&[7; 1 << 24]).await.unwrap();
+        assert!(written < 1 << 24);
+        let tried = calls(|| drop(Pin::new(&mut a).poll_write(cx, &[7])));
+        assert_eq!(tried, !sys::TELLS_ENDS, "written {written}");
+        // There is room again.
+        b.read_exact(&mut vec![0; written]).await.unwrap();
+        assert_eq!(a.write(&[7]).await.unwrap(), 1);
+        assert!(calls(|| drop(Pin::new(&mut a).poll_write(cx, &[7]))), "that was no short one");
+
+        // An end is no short read: it is there for whoever asks again.
+        drop(a);
+        while b.read(&mut [0; 4096]).await.unwrap() > 0 {}
+        assert_eq!(b.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_the_system_says_of_too_many_descriptors_is_explained() {
+    let error = Loop::new().block_on(async {
+        let (a, b) = net::UnixStream::pair()?;
+        // The loop's own descriptors come with the first.
+        let _there = Async::new(a)?;
+        fault::plan(0, Errno::NOSPC.raw_os_error());
+        let refused = Async::new(b).map(drop);
+        assert!(fault::has_failed());
+        refused
+    });
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(error.to_string().contains("/proc/sys/fs/epoll/max_user_watches"), "{error}");
 }

@@ -80,6 +80,32 @@ fn t70_an_event_of_a_source_that_has_gone_is_not_for_its_successor() {
 }
 
 #[test]
+fn an_operation_elsewhere_says_nothing_of_an_event_that_came_after_it() {
+    let reactor = Reactor::new();
+    let (a, mut peer) = pair();
+    let key = reactor.add(a.as_fd(), "test").unwrap();
+    let link = reactor.link().unwrap().clone();
+    let attempt = || reactor.attempt(key, Way::Read, 0, || None);
+
+    // Nothing has come since.
+    reactor.blocked_at(key, Way::Read, link.epoch());
+    assert_eq!(attempt(), Attempt::Wait);
+    for _ in 0..3 {
+        let waits = Arc::new(Count::default());
+        wait(&reactor, key, Way::Read, &waits);
+        let before = link.epoch();
+        peer.write_all(b"a").unwrap();
+        assert!(reactor.look());
+        assert_eq!(waits.get(), 1);
+        // The letter was written before, and is read now.
+        reactor.blocked_at(key, Way::Read, before);
+        assert_eq!(attempt(), Attempt::Go);
+        reactor.blocked_at(key, Way::Read, link.epoch());
+        assert_eq!(attempt(), Attempt::Wait);
+    }
+}
+
+#[test]
 fn an_event_in_one_direction_leaves_the_other_one_waiting() {
     let reactor = Reactor::new();
     let (mut a, mut peer) = pair();

@@ -23,7 +23,9 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Poll, Waker},
     thread,
+    time::Duration,
 };
 
 /// A stream of a loop, and a peer that belongs to none.
@@ -51,6 +53,73 @@ fn an_operation_dropped_elsewhere_is_given_up() {
     // A real thread: it is another one that is tested.
     thread::spawn(move || drop(op)).join().unwrap();
     assert_nothing_awaited(&l);
+}
+
+#[test]
+fn whoever_waits_elsewhere_is_woken_by_an_event_and_by_nothing_else() {
+    let l = Loop::new();
+    let (stream, mut peer) = l.block_on(pair_with_std());
+    let log = Log::default();
+    let waker = noting_waker(&log, "reader");
+    // Outside a run of the loop, all is as on another thread.
+    let poll = || Pin::new(&mut &stream).poll_read(&mut context(&waker), &mut [0]);
+    for _ in 0..3 {
+        for _ in 0..2 {
+            assert!(poll().is_pending());
+            l.run_until_stalled();
+            l.run_until_stalled();
+        }
+        let woken = |log: &Log| log.take().iter().filter(|line| *line == "Wake reader").count();
+        assert_eq!(woken(&log), 0, "nothing has come");
+        peer.write_all(&[1]).unwrap();
+        l.run_until_stalled();
+        assert_eq!(woken(&log), 1);
+        assert!(matches!(poll(), Poll::Ready(Ok(1))));
+        l.run_until_stalled();
+        assert_eq!(woken(&log), 0);
+    }
+}
+
+#[test]
+fn whoever_asks_elsewhere_is_told_what_went_wrong() {
+    let l = Loop::new();
+    let (stream, peer) = l.block_on(pair());
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    let read = Pin::new(&mut &stream).poll_read(&mut context(Waker::noop()), &mut [0]);
+    let Poll::Ready(Err(error)) = read else { panic!("{read:?}") };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_clone_that_is_dropped_elsewhere_wakes_who_waited_by_it() {
+    let l = doubtful_loop();
+    let (stream, _peer) = l.block_on(pair());
+    let log = Log::default();
+    let waker = noting_waker(&log, "reader");
+    let mut clone = stream.clone();
+    l.block_on(async {
+        assert!(Pin::new(&mut clone).poll_read(&mut context(&waker), &mut [0]).is_pending());
+    });
+    assert_eq!(log.take(), ["Clone reader"]);
+    // Outside a run of the loop, all is as on another thread.
+    drop(clone);
+    l.run_until_stalled();
+    assert_eq!(log.take(), ["Wake reader", "Drop reader"]);
+    assert_nothing_awaited(&l);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_under_way_is_waited_for_elsewhere() {
+    let l = Loop::new();
+    let (_listener, addr, _queued) = super::tcp::full().unwrap();
+    let mut op = Box::pin(TcpStream::connect(addr));
+    assert!(l.block_on(poll_once(op.as_mut())).is_none());
+    // Outside a run of the loop, the system is asked at once.
+    assert!(block_alone(poll_once(op.as_mut())).is_none());
+    l.run_until_stalled();
+    assert!(block_alone(poll_once(op.as_mut())).is_none());
 }
 
 #[test]

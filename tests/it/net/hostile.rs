@@ -148,6 +148,26 @@ fn of_those_who_read_by_a_stream_in_vain_only_the_last_is_kept() {
     });
 }
 
+#[test]
+fn whoever_reads_by_a_stream_with_several_wakers_is_one() {
+    let l = doubtful_loop();
+    let (mut stream, _peer) = l.block_on(pair());
+    let log = Log::default();
+    l.block_on(async {
+        for name in ["first", "second"] {
+            let waker = noting_waker(&log, name);
+            let polled = Pin::new(&mut stream).poll_read(&mut context(&waker), &mut [0]);
+            assert!(polled.is_pending());
+        }
+    });
+    // The waker of the one before goes when the next one has come.
+    let acts = ["Clone first", "Drop first", "Clone second", "Drop first", "Drop second"];
+    assert_eq!(log.take(), acts);
+    l.block_on(async { drop(stream) });
+    assert_eq!(log.take(), ["Wake second", "Drop second"]);
+    assert_nothing_awaited(&l);
+}
+
 /// Shows another's descriptor when it is told to.
 struct Liar {
     own: UnixStream,

@@ -1,5 +1,6 @@
 //! Sockets.
 
+mod anything;
 mod elsewhere;
 mod faults;
 mod hostile;

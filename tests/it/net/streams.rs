@@ -352,6 +352,28 @@ macro_rules! stream_tests {
             }
 
             #[test]
+            fn a_clone_that_is_dropped_wakes_who_waited_by_it_and_nobody_else() {
+                run(async {
+                    let (a, _b) = pair().await?;
+                    let log = Log::default();
+                    let [first, second] = ["first", "second"].map(|name| {
+                        let (mut clone, waker) = (a.clone(), noting_waker(&log, name));
+                        let mut cx = Context::from_waker(&waker);
+                        let polled = Pin::new(&mut clone).poll_read(&mut cx, &mut [0]);
+                        assert!(polled.is_pending());
+                        clone
+                    });
+                    log.take();
+                    drop(second);
+                    assert_eq!(log.take(), ["Wake second", "Drop second"]);
+                    drop(first);
+                    assert_eq!(log.take(), ["Wake first", "Drop first"]);
+                    drop(a);
+                    Ok(())
+                });
+            }
+
+            #[test]
             fn references_read_and_write() {
                 run(async {
                     let (a, b) = pair().await?;
@@ -391,9 +413,10 @@ macro_rules! stream_tests {
                     b.read_to_string(&mut text).await?;
                     assert_eq!(text, "soda and coffee");
                     b.write_all(b"ok").await?;
-                    let mut got = [0; 2];
-                    reader.read_exact(&mut got).await?;
-                    assert_eq!(&got, b"ok");
+                    let (mut one, mut two) = ([0], [0; 8]);
+                    let mut parts = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
+                    assert_eq!(reader.read_vectored(&mut parts).await?, 2);
+                    assert_eq!((&one, two[0]), (b"o", b'k'));
                     Ok(())
                 });
             }

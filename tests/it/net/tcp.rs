@@ -152,7 +152,7 @@ fn t73_several_addresses_are_tried_in_turn() {
 
 /// A listener that has as many connections as it takes.
 #[cfg(target_os = "linux")]
-fn full() -> io::Result<(Socket, SocketAddr, Vec<net::TcpStream>)> {
+pub(super) fn full() -> io::Result<(Socket, SocketAddr, Vec<net::TcpStream>)> {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     listener.listen(0)?;
@@ -190,6 +190,24 @@ fn t73_the_error_that_a_socket_keeps_is_told_once() {
         assert_eq!(a.take_error()?.unwrap().kind(), ErrorKind::ConnectionReset);
         assert!(a.take_error()?.is_none());
         assert_eq!(a.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_task_says_that_the_peer_of_its_socket_has_gone() {
+    run(async {
+        let (mut a, b) = pair().await?;
+        let at = a.local_addr()?;
+        let reader = spawn(async move { a.read(&mut [0]).await }).named("reader");
+        yield_now().await;
+        SockRef::from(&b).set_linger(Some(Duration::ZERO))?;
+        drop(b);
+        // The event has not been looked at yet.
+        let said = boucle::snapshot().to_string();
+        let wait = format!("for read on tcp {at}, whose peer has gone, spawned at");
+        assert!(said.contains(&wait), "{said}");
+        assert_eq!(reader.await.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset);
         Ok(())
     });
 }

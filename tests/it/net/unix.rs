@@ -99,6 +99,27 @@ fn a_peer_that_has_an_address_is_told() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn the_error_that_a_socket_keeps_is_told_once() {
+    run(async {
+        let (a, b) = UnixStream::pair()?;
+        (&a).write_all(b"soda").await?;
+        // It goes without having read that.
+        drop(b);
+        assert_eq!(a.take_error()?.unwrap().kind(), ErrorKind::ConnectionReset);
+        assert!(a.take_error()?.is_none());
+        let (path, (a, b)) = (path(), UnixDatagram::pair()?);
+        let _other = UnixDatagram::bind(&path)?;
+        assert_eq!(a.send(b"soda").await?, 4);
+        // It turns to another one.
+        b.connect(&path)?;
+        assert_eq!(a.take_error()?.unwrap().kind(), ErrorKind::ConnectionReset);
+        assert!(a.take_error()?.is_none());
+        Ok(())
+    });
+}
+
+#[test]
 fn errors_are_those_of_std() {
     run(async {
         let path = path();
