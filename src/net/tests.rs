@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     process::{Command, Stdio},
     task::{Context, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -82,6 +82,7 @@ impl Run {
         self.step("read from pipe", b.read_exact(&mut buf)).await?;
         self.step("shut down", async { client.shutdown(Shutdown::Write) }).await?;
         assert_eq!(self.step("end", served.read(&mut buf)).await?, 0);
+        self.step("close writing", served.close()).await?;
 
         let at = SocketAddr::from_abstract_name(format!("boucle {}", std::process::id()))?;
         let unix = self.step("bind unix", async { UnixListener::bind_addr(&at) }).await?;
@@ -106,7 +107,7 @@ impl Run {
 }
 
 /// The steps, and how many of the calls in each somebody hears of at least.
-const STEPS: [(&str, usize); 22] = [
+const STEPS: [(&str, usize); 23] = [
     ("bind", 4),
     ("connect", 4),
     // It tries again when descriptors or memory have run out.
@@ -119,6 +120,7 @@ const STEPS: [(&str, usize); 22] = [
     ("read from pipe", 1),
     ("shut down", 1),
     ("end", 1),
+    ("close writing", 1),
     ("bind unix", 3),
     // To be refused is no error: it tries again.
     ("connect unix", 3),
@@ -269,4 +271,19 @@ fn what_the_system_says_of_too_many_descriptors_is_explained() {
     let error = error.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(error.to_string().contains("/proc/sys/fs/epoll/max_user_watches"), "{error}");
+}
+
+#[test]
+#[cfg(not(boucle_portable))]
+fn without_a_timer_a_wait_is_not_too_short() {
+    let (poller, mut events) = (sys::Poller::new().unwrap(), sys::Events::new());
+    // By a real clock, since that is what is tested: never early, however late.
+    for micros in [1, 700, 1500] {
+        let limit = Duration::from_micros(micros);
+        let start = Instant::now();
+        fault::plan(0, Errno::MFILE.raw_os_error());
+        poller.wait(&mut events, Some(limit)).unwrap();
+        assert!(fault::has_failed(), "the timer is to be refused");
+        assert!(start.elapsed() >= limit, "{limit:?}");
+    }
 }

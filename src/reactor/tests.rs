@@ -56,6 +56,7 @@ fn t70_an_event_of_a_source_that_has_gone_is_not_for_its_successor() {
     to_a.write_all(b"a").unwrap();
     reactor.remove(old);
     assert_eq!((waits.get(), reactor.is_awaited()), (1, false));
+    assert_eq!(reactor.attempt(old, Way::Read, 0, || None), Attempt::Gone);
     let new = reactor.add(b.as_fd(), "test").unwrap();
     assert_eq!(old.pack() >> 32, new.pack() >> 32, "the place is used again");
     let waits = Arc::new(Count::default());

@@ -112,6 +112,24 @@ fn whoever_polls_for_room_is_woken_when_there_is_some() {
 }
 
 #[test]
+fn whoever_polls_several_times_waits_once() {
+    run(async {
+        let (a, mut b) = UnixStream::pair()?;
+        let a = Async::new(a)?;
+        let log = Log::default();
+        let wakers = ["first", "second"].map(|name| noting_waker(&log, name));
+        for waker in wakers.iter().cycle().take(6) {
+            assert!(a.poll_readable(&mut Context::from_waker(waker)).is_pending());
+        }
+        assert_eq!(log.take(), ["Clone first", "Clone second"]);
+        b.write_all(b"x")?;
+        poll_fn(|cx| a.poll_readable(cx)).await?;
+        assert_eq!(log.take(), ["Wake first", "Drop first", "Wake second", "Drop second"]);
+        Ok(())
+    });
+}
+
+#[test]
 fn one_wait_of_a_task_does_not_stand_for_another() {
     run(async {
         let (a, mut b) = UnixStream::pair()?;
