@@ -241,7 +241,7 @@ fn after_a_short_read_or_write_nobody_tries_before_an_event_has_come() {
         }
 
         socket2::SockRef::from(&a).set_send_buffer_size(1).unwrap();
-        let written = a.write(&[7; 1 << 24]).await.unwrap();
+        let written = a.write(&vec![7; 1 << 24]).await.unwrap();
         assert!(written < 1 << 24);
         let tried = calls(|| drop(Pin::new(&mut a).poll_write(cx, &[7])));
         assert_eq!(tried, !sys::TELLS_ENDS, "written {written}");

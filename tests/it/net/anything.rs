@@ -8,7 +8,7 @@ use futures_lite::{
     future::{poll_fn, poll_once},
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
@@ -27,13 +27,16 @@ fn pair() -> io::Result<(Async<UnixStream>, Async<UnixStream>)> {
 /// Writes until there is no more room.
 fn fill(mut stream: impl Write) -> io::Result<usize> {
     let mut written = 0;
-    loop {
-        match stream.write(&[7; 1 << 14]) {
-            Ok(more) => written += more,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(written),
-            Err(error) => return Err(error),
+    for size in [1 << 14, 1] {
+        loop {
+            match stream.write(&[7; 1 << 14][..size]) {
+                Ok(more) => written += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
     }
+    Ok(written)
 }
 
 /// Several buffers at once, from `a` to `b`, and nothing before there is something.
@@ -148,14 +151,6 @@ fn one_wait_of_a_task_does_not_stand_for_another() {
 struct Late {
     io: UnixStream,
     kept: RefCell<Vec<u8>>,
-    /// How often it says that it would block.
-    refusals: Cell<usize>,
-}
-
-impl Late {
-    fn new(io: UnixStream) -> io::Result<Async<Late>> {
-        Async::new(Late { io, kept: RefCell::default(), refusals: Cell::new(1) })
-    }
 }
 
 impl AsFd for Late {
@@ -171,11 +166,12 @@ impl Write for &Late {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if let Some(left) = self.refusals.get().checked_sub(1) {
-            self.refusals.set(left);
-            return Err(ErrorKind::WouldBlock.into());
+        let mut kept = self.kept.borrow_mut();
+        while !kept.is_empty() {
+            let written = (&self.io).write(&kept)?;
+            kept.drain(..written);
         }
-        (&self.io).write_all(&self.kept.take())
+        Ok(())
     }
 }
 
@@ -199,16 +195,16 @@ fn arrived(mut peer: &UnixStream) -> io::Result<String> {
     }
 }
 
-/// What is kept back goes when it is flushed, and when it is closed.
+/// What is kept back goes when it is flushed, as soon as there is room, and when it is closed.
 async fn flush_and_close(
     mut late: impl AsyncWrite + Unpin,
     mut peer: &UnixStream,
+    full: usize,
 ) -> io::Result<()> {
     late.write_all(b"soda").await?;
-    assert!(poll_once(late.flush()).await.is_none(), "it says once that it would block");
+    assert!(poll_once(late.flush()).await.is_none(), "there is no room");
+    peer.read_exact(&mut vec![0; full])?;
     assert_eq!(arrived(peer)?, "");
-    // An event, of whatever kind, has it try again.
-    peer.write_all(b"!")?;
     late.flush().await?;
     assert_eq!(arrived(peer)?, "soda");
     late.write_all(b" and coffee").await?;
@@ -220,13 +216,18 @@ async fn flush_and_close(
 
 #[test]
 fn what_is_kept_back_goes_when_it_is_flushed_or_closed() {
+    fn late() -> io::Result<(Async<Late>, UnixStream, usize)> {
+        let (io, peer) = UnixStream::pair()?;
+        io.set_nonblocking(true)?;
+        peer.set_nonblocking(true)?;
+        let full = fill(&io)?;
+        Ok((Async::new(Late { io, kept: RefCell::default() })?, peer, full))
+    }
     run(async {
-        let (a, peer) = UnixStream::pair()?;
-        peer.set_nonblocking(true)?;
-        flush_and_close(Late::new(a)?, &peer).await?;
-        let (a, peer) = UnixStream::pair()?;
-        peer.set_nonblocking(true)?;
-        flush_and_close(&Late::new(a)?, &peer).await
+        let (one, peer, full) = late()?;
+        flush_and_close(one, &peer, full).await?;
+        let (one, peer, full) = late()?;
+        flush_and_close(&one, &peer, full).await
     });
 }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::support::{Log, noting_waker};
 use boucle::{
     Loop,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
     spawn, yield_now,
 };
 use futures_lite::{
@@ -17,6 +17,7 @@ use futures_lite::{
 use std::{
     cell::Cell,
     io::{self, Read, Write},
+    os::unix,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -58,7 +59,8 @@ fn an_operation_dropped_elsewhere_is_given_up() {
 #[test]
 fn whoever_waits_elsewhere_is_woken_by_an_event_and_by_nothing_else() {
     let l = Loop::new();
-    let (stream, mut peer) = l.block_on(pair_with_std());
+    let (stream, mut peer) = unix::net::UnixStream::pair().unwrap();
+    let stream = l.block_on(async { UnixStream::try_from(stream).unwrap() });
     let log = Log::default();
     let waker = noting_waker(&log, "reader");
     // Outside a run of the loop, all is as on another thread.
@@ -86,6 +88,10 @@ fn whoever_asks_elsewhere_is_told_what_went_wrong() {
     let (stream, peer) = l.block_on(pair());
     socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
     drop(peer);
+    // It is on its way.
+    while stream.peer_addr().is_ok() {
+        thread::yield_now();
+    }
     let read = Pin::new(&mut &stream).poll_read(&mut context(Waker::noop()), &mut [0]);
     let Poll::Ready(Err(error)) = read else { panic!("{read:?}") };
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

@@ -198,12 +198,15 @@ fn t73_the_error_that_a_socket_keeps_is_told_once() {
 fn a_task_says_that_the_peer_of_its_socket_has_gone() {
     run(async {
         let (mut a, b) = pair().await?;
-        let at = a.local_addr()?;
+        let (at, same) = (a.local_addr()?, a.clone());
         let reader = spawn(async move { a.read(&mut [0]).await }).named("reader");
         yield_now().await;
         SockRef::from(&b).set_linger(Some(Duration::ZERO))?;
         drop(b);
-        // The event has not been looked at yet.
+        // It is on its way; the loop looks for no event meanwhile.
+        while same.peer_addr().is_ok() {
+            std::thread::yield_now();
+        }
         let said = boucle::snapshot().to_string();
         let wait = format!("for read on tcp {at}, whose peer has gone, spawned at");
         assert!(said.contains(&wait), "{said}");
