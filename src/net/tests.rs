@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     process::{Command, Stdio},
     task::{Context, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -280,7 +280,7 @@ fn without_a_timer_a_wait_is_not_too_short() {
     // By a real clock, since that is what is tested: never early, however late.
     for micros in [1, 700, 1500] {
         let limit = Duration::from_micros(micros);
-        let start = Instant::now();
+        let start = std::time::Instant::now();
         fault::plan(0, Errno::MFILE.raw_os_error());
         poller.wait(&mut events, Some(limit)).unwrap();
         assert!(fault::has_failed(), "the timer is to be refused");
