@@ -216,6 +216,18 @@ fn a_fault_in_any_call_is_heard_of_and_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn a_connection_that_goes_before_it_is_accepted_is_passed_over() {
+    Loop::new().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        fault::plan(0, Errno::CONNABORTED.raw_os_error());
+        let (_, peer) = listener.accept().await.unwrap();
+        assert!(fault::has_failed());
+        assert_eq!(peer, client.local_addr().unwrap());
+    });
+}
+
 /// Whether this makes a call to the system; if so, it fails.
 fn calls(work: impl FnOnce()) -> bool {
     fault::plan(0, Errno::IO.raw_os_error());

@@ -413,6 +413,10 @@ macro_rules! stream_tests {
                     b.read_to_string(&mut text).await?;
                     assert_eq!(text, "soda and coffee");
                     b.write_all(b"ok").await?;
+                    let mut got = [0; 2];
+                    reader.read_exact(&mut got).await?;
+                    assert_eq!(&got, b"ok");
+                    b.write_all(b"ok").await?;
                     let (mut one, mut two) = ([0], [0; 8]);
                     let mut parts = [IoSliceMut::new(&mut one), IoSliceMut::new(&mut two)];
                     assert_eq!(reader.read_vectored(&mut parts).await?, 2);

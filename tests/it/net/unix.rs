@@ -111,10 +111,17 @@ fn the_error_that_a_socket_keeps_is_told_once() {
         let (path, (a, b)) = (path(), UnixDatagram::pair()?);
         let _other = UnixDatagram::bind(&path)?;
         assert_eq!(a.send(b"soda").await?, 4);
-        // It turns to another one.
+        // It turns to another one, without having read that.
         b.connect(&path)?;
         assert_eq!(a.take_error()?.unwrap().kind(), ErrorKind::ConnectionReset);
         assert!(a.take_error()?.is_none());
+        // An error comes before the end.
+        let (a, b) = UnixDatagram::pair()?;
+        assert_eq!(a.send(b"soda").await?, 4);
+        b.connect(&path)?;
+        a.shutdown(Shutdown::Read)?;
+        assert_eq!(a.recv(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(a.recv(&mut [0]).await?, 0);
         Ok(())
     });
 }
@@ -346,6 +353,16 @@ fn whoever_connects_to_a_listener_that_is_full_is_patient() {
         assert!(poll_once(listener.accept()).await.is_none());
         Ok(())
     });
+}
+
+#[test]
+fn whoever_connects_to_nobody_is_not_patient() {
+    let path = path();
+    let l = boucle::Loop::builder().virtual_time().build();
+    let start = l.now();
+    let error = l.block_on(UnixStream::connect(&path)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(l.now(), start);
 }
 
 #[test]
