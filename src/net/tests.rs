@@ -228,6 +228,22 @@ fn a_connection_that_goes_before_it_is_accepted_is_passed_over() {
     });
 }
 
+#[test]
+fn a_loop_that_has_had_sockets_leaves_no_descriptor_to_the_next_one() {
+    if has_run_alone("net::tests::a_loop_that_has_had_sockets_leaves_no_descriptor_to_the_next_one")
+    {
+        return;
+    }
+    let before = descriptors();
+    for _ in 0..3 {
+        let l = Loop::new();
+        l.block_on(async { drop(UdpSocket::bind("127.0.0.1:0").await.unwrap()) });
+        assert!(descriptors() > before, "its own are kept while it lives");
+        drop(l);
+        assert_eq!(descriptors(), before);
+    }
+}
+
 /// Whether this makes a call to the system; if so, it fails.
 fn calls(work: impl FnOnce()) -> bool {
     fault::plan(0, Errno::IO.raw_os_error());
