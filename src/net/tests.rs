@@ -5,6 +5,7 @@ use std::{
     fs, io,
     net::Shutdown,
     os::{
+        fd::AsFd,
         linux::net::SocketAddrExt,
         unix::net::{self, SocketAddr},
     },
@@ -235,9 +236,15 @@ fn a_loop_that_has_had_sockets_leaves_no_descriptor_to_the_next_one() {
         return;
     }
     let before = descriptors();
-    for _ in 0..3 {
+    let uses: [fn(&Loop); 3] = [
+        |l| l.block_on(async { drop(UdpSocket::bind("127.0.0.1:0").await.unwrap()) }),
+        // Refused, by a reactor that is there from then on.
+        |l| drop(l.block_on(async { Async::new(fs::File::open("/").unwrap()).unwrap_err() })),
+        |l| _ = l.as_fd(),
+    ];
+    for use_it in uses {
         let l = Loop::new();
-        l.block_on(async { drop(UdpSocket::bind("127.0.0.1:0").await.unwrap()) });
+        use_it(&l);
         assert!(descriptors() > before, "its own are kept while it lives");
         drop(l);
         assert_eq!(descriptors(), before);
