@@ -4,12 +4,13 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::mpsc,
-    task::Poll,
+    task::{Poll, Waker},
     thread,
 };
 
-use boucle::{Loop, block_on, forever, spawn, yield_now};
+use boucle::{JoinHandle, Loop, Status, block_on, forever, spawn, yield_now};
 
 use crate::support::Log;
 
@@ -114,6 +115,34 @@ fn loops_run_while_their_thread_ends() {
     });
     ended.join().unwrap();
     assert_eq!(rx.iter().collect::<Vec<_>>(), [3, 3]);
+}
+
+/// A task that has kept its waker, and from then on wakes itself.
+fn parked(l: &Loop) -> (JoinHandle<()>, Waker) {
+    let kept = Rc::new(RefCell::new(None));
+    let keep = kept.clone();
+    let task = l.spawn(poll_fn(move |cx| {
+        if keep.replace(Some(cx.waker().clone())).is_some() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }));
+    l.run_until_stalled();
+    let waker = kept.borrow().clone().expect("it was polled");
+    (task, waker)
+}
+
+#[test]
+fn a_step_after_main_has_ended_at_once_looks_first() {
+    let l = Loop::new();
+    let [(first, one), (second, two)] = [parked(&l), parked(&l)];
+    let wake = |waker: Waker| thread::spawn(move || waker.wake()).join().expect("it is woken");
+    l.block_on(async { wake(one) });
+    assert_eq!(first.status(), Status::Ready);
+    wake(two);
+    // It would not look for 64 polls otherwise, since one is ready all the time.
+    assert!(l.step());
+    assert_eq!([first.status(), second.status()], [Status::Ready; 2]);
 }
 
 #[test]
