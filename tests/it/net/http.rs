@@ -18,7 +18,9 @@ use boucle::{
     gather,
     hyper::{Executor, Timer},
     net::{TcpListener, TcpStream, UnixStream},
-    now, race, sleep, spawn, try_gather,
+    now, race, sleep, spawn,
+    sync::{OneshotReceiver, oneshot},
+    try_gather,
 };
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use http_body_util::{BodyExt, Empty};
@@ -60,10 +62,11 @@ async fn text(response: Response<Incoming>) -> Result<String> {
     Ok(String::from_utf8(response.collect().await?.to_bytes().to_vec())?)
 }
 
-/// A body of several chunks, which is not `Send`.
+/// A body of several chunks, which is not `Send`; the second half comes when it is told to.
 struct Chunks {
     left: usize,
-    given: Rc<Cell<usize>>,
+    half: usize,
+    goes_on: OneshotReceiver<()>,
 }
 
 const CHUNK: usize = 50_021;
@@ -79,13 +82,15 @@ impl Body for Chunks {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
+        if self.left == self.half && Pin::new(&mut self.goes_on).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
         self.left -= 1;
-        self.given.set(self.given.get() + 1);
         Poll::Ready(Some(Ok(Frame::data(chunk(self.left).into()))))
     }
 }
@@ -169,9 +174,9 @@ async fn send_and_receive(is_http2: bool) -> Result<()> {
     let echo = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(Response::new(request.into_body()))
     });
-    let given = Rc::new(Cell::new(0));
-    let request =
-        Request::post("http://here/").body(Chunks { left: CHUNKS, given: given.clone() })?;
+    let (go_on, goes_on) = oneshot();
+    let body = Chunks { left: CHUNKS, half: CHUNKS / 2, goes_on };
+    let request = Request::post("http://here/").body(body)?;
     let mut response = if is_http2 {
         drop(spawn(server::http2::Builder::new(Executor).serve_connection(accepted, echo)));
         let (mut sender, connection) = client::http2::handshake(Executor, connected).await?;
@@ -183,7 +188,8 @@ async fn send_and_receive(is_http2: bool) -> Result<()> {
         drop(spawn(connection));
         sender.send_request(request).await?
     };
-    assert!(given.get() < CHUNKS, "the answer begins before all is sent");
+    // The answer begins before all is sent.
+    go_on.send(()).unwrap();
     let mut back = Vec::new();
     while let Some(frame) = response.frame().await {
         back.extend_from_slice(&frame?.into_data().expect("there are no trailers"));
