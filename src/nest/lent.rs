@@ -209,3 +209,19 @@ unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: the caller says so.
     unsafe { (*data.cast::<Lent>()).touched.store(WOKEN, Ordering::Relaxed) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_who_make_a_block_at_once_both_have_the_first() {
+        let cx = Context::from_waker(Waker::noop());
+        let lent = Lent::new(ptr::null(), 2, &cx);
+        // SAFETY: [lent]: it stays where it is, and the context is borrowed.
+        let (first, second) = unsafe { (lent.make(), lent.make()) };
+        assert_eq!((second, lent.block()), (first, Some(first)));
+        // SAFETY: it was made here, and nobody has a waker.
+        unsafe { Block::leave(first) };
+    }
+}
