@@ -88,7 +88,12 @@ impl Nest {
             budget = left_over;
         }
         hub.set_polling(key, false);
-        if self.fresh < self.len || hub.has_woken(key) {
+    }
+
+    /// Whoever polls is to wait: if some are ready already, he is woken.
+    fn wait(&self, cx: &mut Context<'_>) {
+        let Some(key) = self.key else { return };
+        if self.fresh < self.len || self.core.hub.has_woken(key) {
             cx.waker().wake_by_ref();
         }
     }
@@ -174,6 +179,9 @@ impl Future for Gather<'_> {
                 *left -= 1;
                 Child::Done
             });
+            if *left > 0 {
+                nest.wait(cx);
+            }
         });
         if let Err(payload) = polled {
             let _second = clear(children);
@@ -212,6 +220,9 @@ impl Future for Race<'_> {
                 winner = Some(children[place].take());
                 Child::Last
             });
+            if winner.is_none() {
+                nest.wait(cx);
+            }
         });
         if let Err(payload) = polled {
             let _second = clear(children);
@@ -268,6 +279,9 @@ impl Wait {
                 seen[place] |= tasks[place].watch(cx);
                 if seen[place] { Child::Done } else { Child::Pending }
             });
+            if !self.is_enough() {
+                self.nest.wait(cx);
+            }
         }
         self.is_enough()
     }
