@@ -132,8 +132,7 @@ impl Settings {
         if self.on_dead == Reaction::Ignore {
             return;
         }
-        let mut dead = Vec::new();
-        dead.extend(suspects.iter().filter_map(|who| core.tasks.newly_dead(*who)));
+        let dead: Vec<_> = suspects.iter().filter_map(|who| core.tasks.newly_dead(*who)).collect();
         let headline = match &*dead {
             [] => return,
             [task] => format!("dead task: {} {} can never be woken", task.name, task.id),

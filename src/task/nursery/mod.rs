@@ -365,14 +365,15 @@ impl Nursery {
             None => {
                 let raw = RawWaker::new(this.as_ptr().cast_const().cast(), &WAKER);
                 // SAFETY: the waker is lent, not counted: the scope keeps the nursery that long,
-                // and clones count themselves. [polled]: likewise, and then what was before.
-                unsafe {
+                // and clones count themselves. [polled]: likewise.
+                let (waker, outer) = unsafe {
                     let waker = ManuallyDrop::new(Waker::from_raw(raw));
-                    let outer = set_polled(this.as_ptr().cast_const().cast());
-                    let polled = catch(|| body(&mut Context::from_waker(&waker)));
-                    set_polled(outer);
-                    polled
-                }
+                    (waker, set_polled(this.as_ptr().cast_const().cast()))
+                };
+                let polled = catch(|| body(&mut Context::from_waker(&waker)));
+                // SAFETY: [polled]: what was before.
+                unsafe { set_polled(outer) };
+                polled
             }
         };
         match polled {
