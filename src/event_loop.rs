@@ -295,7 +295,7 @@ impl Loop {
         let core = self.core();
         // Stepping counts as any other turn does, and a loop that becomes idle is at rest for its
         // host: until the bell agrees, what it brings is polled here.
-        let countdown = &core.tasks.home.countdown;
+        let countdown = &core.tasks.home.counts.countdown;
         if countdown.get() <= 0 || core.tasks.ready.is_empty() {
             core.look_around();
             countdown.set(i64::from(STRIDE));

@@ -25,7 +25,7 @@ pub(crate) use loom::{
 
 /// Of what other threads touch only while they borrow it: whoever takes it back is ordered after them,
 /// so that no model has to try it.
-pub(crate) use std::sync::atomic::AtomicU32 as Borrowed;
+pub(crate) use std::sync::atomic::AtomicUsize as Borrowed;
 
 /// A variable of each thread, loom's own included.
 macro_rules! local {

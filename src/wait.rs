@@ -232,7 +232,7 @@ impl<T> Wait<T> {
         }
         if !enough(self) {
             let Wait { tasks, nest, left, seen, failed, is_done } = self;
-            nest.poll(cx, |index, cx| {
+            nest.poll(cx, tasks.len(), |index, cx| {
                 let ended = tasks[index].watch(cx);
                 if ended && !std::mem::replace(&mut seen[index], true) {
                     *left -= 1;

@@ -166,8 +166,9 @@ impl<C: Children, R: Rule<C>> Future for Gathering<C, R> {
         if *this.left > 0 {
             let (mut left, mut early) = (*this.left, None);
             let polled = catch(|| {
+                let len = this.children.len();
                 let mut children = this.children.as_mut().pass();
-                this.nest.poll(cx, |index, cx| {
+                this.nest.poll(cx, len, |index, cx| {
                     if !C::poll(&mut children, index, cx) {
                         return Child::Pending;
                     }

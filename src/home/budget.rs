@@ -9,47 +9,72 @@ use super::{Home, STRIDE};
 #[cfg(all(unix, feature = "net", not(loom)))]
 const OPERATIONS: u32 = 128;
 
-/// So many children may be polled in one poll of a task: [`STRIDE`]. Children who have children of
-/// their own share with them.
-///
-/// Each counts for the loop's next look as well, so what is counted is that countdown, and a budget
-/// is how far it may go.
-pub(crate) struct Budget<'h> {
-    countdown: &'h Cell<i64>,
-    end: i64,
+/// What polls are counted by: in a loop, or of who polls children where there is none.
+#[derive(Default)]
+pub(crate) struct Counts {
+    /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
+    pub(crate) countdown: Cell<i64>,
+    /// How many more children may be polled in the current poll: see [`Budget`].
+    left: Cell<i64>,
 }
 
-/// The countdown of who polls where there is no loop.
-#[derive(Default)]
-pub(crate) struct NoLoop(Cell<i64>);
+/// How many children may be polled in one poll of a task: [`STRIDE`]. Children who have children of
+/// their own share with them.
+///
+/// What is left is there for whoever is inside; what was used is taken off the countdown in the end.
+pub(crate) struct Budget<'c> {
+    counts: &'c Counts,
+    /// None if it is that of another, who is outside.
+    given: i64,
+}
 
-impl<'h> Budget<'h> {
+impl<'c> Budget<'c> {
     /// `inner` says that the one who begins is a child itself, who takes from what its parent has
     /// left, but one poll at least.
     #[inline(always)]
-    pub(crate) fn begin(home: Option<&'h Home>, inner: bool, none: &'h NoLoop) -> Budget<'h> {
-        let Some(home) = home else {
-            return Budget { countdown: &none.0, end: none.0.get() - i64::from(STRIDE) };
+    pub(crate) fn begin(home: Option<&'c Home>, inner: bool, none: &'c Counts) -> Budget<'c> {
+        let counts = home.map_or(none, |home| &home.counts);
+        let given = match inner && home.is_some() {
+            true if counts.left.get() > 0 => return Budget { counts, given: 0 },
+            true => 1,
+            false => i64::from(STRIDE),
         };
-        let now = home.countdown.get();
-        let end = if inner {
-            home.budget.get().min(now - 1)
-        } else {
-            home.budget.set(now - i64::from(STRIDE));
-            now - i64::from(STRIDE)
-        };
-        Budget { countdown: &home.countdown, end }
+        counts.left.set(given);
+        Budget { counts, given }
     }
 
+    /// One child is about to be polled; false, and nothing is counted, if no more may be.
     #[inline(always)]
-    pub(crate) fn is_spent(&self) -> bool {
-        self.countdown.get() <= self.end
+    pub(crate) fn spend(&self) -> bool {
+        let left = &self.counts.left;
+        left.set(left.get() - 1);
+        let goes_on = left.get() >= 0;
+        if !goes_on {
+            left.set(0);
+        }
+        goes_on
     }
 
-    /// One child is about to be polled.
+    /// What was counted last was no poll.
     #[inline(always)]
-    pub(crate) fn spend(&self) {
-        self.countdown.set(self.countdown.get() - 1);
+    pub(crate) fn give_back(&self) {
+        self.counts.left.set(self.counts.left.get() + 1);
+    }
+}
+
+impl Drop for Budget<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.given > 0 {
+            let Counts { countdown, left } = self.counts;
+            countdown.set(countdown.get() - self.given + left.replace(0));
+        }
+    }
+}
+
+impl Counts {
+    pub(super) fn is_new(&self) -> bool {
+        (self.countdown.get(), self.left.get()) == (0, 0)
     }
 }
 

@@ -35,7 +35,7 @@ mod who;
 
 pub(crate) use anchor::{AWAKE, Anchor, AnchorVTable, KEEP, LIVE, STARTED};
 pub(crate) use blocks::Blocks;
-pub(crate) use budget::{Budget, NoLoop};
+pub(crate) use budget::{Budget, Counts};
 pub(crate) use spare::{keep_spare, take_spare};
 pub(crate) use who::{Who, looked};
 
@@ -84,10 +84,7 @@ pub(crate) struct Home {
     serving: Cell<i32>,
     /// When the loop last looked at the clock, in nanoseconds; zero if it has not yet.
     pub(crate) looked: Cell<u64>,
-    /// How many more polls, of tasks or of children, until the loop looks at timers and letters.
-    pub(crate) countdown: Cell<i64>,
-    /// How far the countdown may go in the current poll, if that is of children: see [`Budget`].
-    budget: Cell<i64>,
+    pub(crate) counts: Counts,
     /// How many operations on sources the current poll has done.
     #[cfg(all(unix, feature = "net", not(loom)))]
     operations: Cell<u32>,
@@ -357,8 +354,7 @@ impl Home {
             expecting: Cell::new(false),
             serving: Cell::new(0),
             looked: Cell::new(0),
-            countdown: Cell::new(0),
-            budget: Cell::new(0),
+            counts: Counts::default(),
             #[cfg(all(unix, feature = "net", not(loom)))]
             operations: Cell::new(0),
             is_touched: Cell::new(false),

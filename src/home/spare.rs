@@ -12,7 +12,7 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use super::{Home, here, next_number};
+use super::{Counts, Home, here, next_number};
 use crate::facade::Ordering;
 
 /// loom's objects belong to one run of a model.
@@ -119,8 +119,7 @@ impl Home {
         }
         self.number = next_number();
         self.looked.set(0);
-        self.countdown.set(0);
-        self.budget.set(0);
+        self.counts = Counts::default();
         #[cfg(all(unix, feature = "net", not(loom)))]
         self.operations.set(0);
         true
@@ -143,8 +142,7 @@ impl Home {
             expecting,
             serving,
             looked,
-            countdown,
-            budget,
+            counts,
             #[cfg(all(unix, feature = "net", not(loom)))]
             operations,
             is_touched,
@@ -154,10 +152,9 @@ impl Home {
             return false;
         }
         let is_used = gone.get() || expecting.get() || is_touched.get();
-        let counts = (serving.get(), looked.get(), countdown.get(), budget.get());
+        let is_counted = serving.get() != 0 || looked.get() != 0 || !counts.is_new();
         let has_memory = read.get_mut().capacity() != 0;
-        !(is_used || has_memory)
-            && counts == (0, 0, 0, 0)
+        !(is_used || is_counted || has_memory)
             && roster.get_mut().renew(FEW)
             && blocks.renew(FEW)
             && inbox.is_new()

@@ -1,7 +1,7 @@
 //! The waker that is lent to one child after another, as long as none has kept one.
 //!
 //! It lies on the stack of who polls, and so it costs nothing to make. A child that wakes itself
-//! while it is polled, which is all that a lent waker can be used for, marks it. Whoever clones it,
+//! while it is polled, which is all that a lent waker can be used for, marks that. Whoever clones it,
 //! or holds its target, gets that of a slot: the first to do so makes the block.
 //!
 //! `[lent]` invariant: the data of a lent waker is the address of a [`Lent`] that stays where it is
@@ -11,8 +11,8 @@
 //! | field | who polls | elsewhere, during a poll |
 //! |---|---|---|
 //! | `target`, `home`, `len`, `outer`, `polled` | reads | reads; `polled`: never |
-//! | `index` | writes between polls | reads |
-//! | `touched` | takes it between polls; writes | writes |
+//! | `bit` | writes between polls | reads |
+//! | `woken` | takes it when all were polled; adds to it | adds the child that is polled |
 //! | `block` | makes it | makes it: without a loop |
 
 use std::{
@@ -34,10 +34,10 @@ use crate::{
 pub(super) struct Lent {
     /// First, so that the address is that of the target.
     target: Target,
-    /// What has become of it during this poll: [`WOKEN`], [`MADE`], or both.
-    touched: Borrowed,
-    /// Which child is polled.
-    index: Cell<u32>,
+    /// The children that were woken while they were polled, a bit each.
+    woken: Borrowed,
+    /// The child that is polled.
+    bit: Cell<usize>,
     /// Null until one is needed.
     block: AtomicPtr<Block>,
     /// The loop that is entered, or null.
@@ -47,11 +47,6 @@ pub(super) struct Lent {
     polled: *const Target,
     len: u32,
 }
-
-/// The child was woken. It may hide the other.
-const WOKEN: u32 = 1;
-/// It has a block now.
-const MADE: u32 = 2;
 
 static LENT_WAKER: RawWakerVTable = RawWakerVTable::new(clone, wake_by_ref, wake_by_ref, |_| {});
 
@@ -74,8 +69,8 @@ impl Lent {
     pub(super) fn new(home: *const Home, len: u32, cx: &Context<'_>) -> Lent {
         Lent {
             target: Target { vtable: &raw const LENT },
-            touched: Borrowed::new(0),
-            index: Cell::new(0),
+            woken: Borrowed::new(0),
+            bit: Cell::new(1),
             block: AtomicPtr::new(ptr::null_mut()),
             home,
             outer: cx.waker(),
@@ -104,13 +99,13 @@ impl Lent {
 
     /// This child is polled next.
     #[inline(always)]
-    pub(super) fn begin(&self, index: u32) {
-        self.index.set(index);
+    pub(super) fn begin(&self, bit: usize) {
+        self.bit.set(bit);
     }
 
     /// The child that was polled last.
-    pub(super) fn index(&self) -> u32 {
-        self.index.get()
+    pub(super) fn bit(&self) -> usize {
+        self.bit.get()
     }
 
     /// The loop in which it is polled, or null.
@@ -118,24 +113,17 @@ impl Lent {
         self.home
     }
 
-    /// Whether anything was done with the waker since it was new, or that was forgotten.
+    /// The children that have woken themselves, a bit each.
     #[inline(always)]
-    pub(super) fn is_touched(&self) -> bool {
+    pub(super) fn woken(&self) -> usize {
         // Ordering: Relaxed, here and below. A lent waker that another thread uses is given back
         // before the poll returns, so it is ordered by whatever gives it back.
-        self.touched.load(Ordering::Relaxed) != 0
+        self.woken.load(Ordering::Relaxed)
     }
 
-    /// Whether the child was woken during the last poll; if it was touched and there is no block, it
-    /// was.
-    pub(super) fn is_woken(&self) -> bool {
-        self.touched.load(Ordering::Relaxed) & WOKEN != 0
-    }
-
-    /// Has it be as if nothing were done with it.
-    #[inline(always)]
+    /// Has it be as if the child that was polled last had not woken itself.
     pub(super) fn forget(&self) {
-        self.touched.store(0, Ordering::Relaxed);
+        self.woken.store(self.woken() & !self.bit(), Ordering::Relaxed);
     }
 
     /// The block, if there is one by now.
@@ -154,8 +142,8 @@ impl Lent {
             // SAFETY: the caller says so.
             unsafe { self.make() }
         });
-        // SAFETY: [block]: who polls keeps it; `len` and `index` say that the slot exists.
-        (block, unsafe { block::slot(block, self.index.get()) })
+        // SAFETY: [block]: who polls keeps it; `len` and `bit` say that the slot exists.
+        (block, unsafe { block::slot(block, self.bit.get().trailing_zeros()) })
     }
 
     /// # Safety
@@ -181,8 +169,6 @@ impl Lent {
             unsafe { Block::create(ptr::null(), self.len, outer) }
         };
         let none = ptr::null_mut();
-        // A wake that hides it comes with a look at `block`; a wake that has come is kept.
-        self.touched.fetch_or(MADE, Ordering::Relaxed);
         // Ordering: Release hands the block over; Acquire sees the one of another thread.
         match self.block.compare_exchange(none, block.as_ptr(), Ordering::AcqRel, Ordering::Acquire)
         {
@@ -207,7 +193,9 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: the caller says so.
-    unsafe { (*data.cast::<Lent>()).touched.store(WOKEN, Ordering::Relaxed) };
+    let lent = unsafe { &*data.cast::<Lent>() };
+    // Not in one step: whoever else adds to it now adds the same child.
+    lent.woken.store(lent.woken() | lent.bit(), Ordering::Relaxed);
 }
 
 #[cfg(test)]

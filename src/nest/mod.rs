@@ -5,9 +5,10 @@
 //! refers to it.
 //!
 //! # Few children
-//! Up to 64 are polled with a waker that is lent to one after another. It lies on the stack, and
-//! can be used for one thing: a child that is polled wakes itself. That, and in which order, is in
-//! a word of the nest. Children that are ready at once, or that yield, need no more.
+//! Up to 64, or as many as a word has bits, are polled with a waker that is lent to one after
+//! another. It lies on the stack, and can be used for one thing: a child that is polled wakes
+//! itself. That, and in which order, is in a word of the nest. Children that are ready at once, or
+//! that yield, need no more.
 //!
 //! # A block
 //! When the first of them keeps a waker, and for more children from the beginning, a nest makes a
@@ -26,9 +27,7 @@ mod block;
 mod lent;
 
 use std::{
-    cell::Cell,
     mem::{self, ManuallyDrop},
-    num::NonZeroU64,
     panic::Location,
     ptr::NonNull,
     task::{Context, Waker},
@@ -36,7 +35,7 @@ use std::{
 
 use crate::{
     guard::OnDrop,
-    home::{Budget, Home, NoLoop, here},
+    home::{Budget, Counts, Home, here},
     task::{Waits, is_child_polled, note_instead},
     wakee::set_polled,
 };
@@ -54,7 +53,7 @@ pub(crate) struct Nest {
     fresh: u32,
     /// Without a block: the children that are ready, a bit each. Every pass polls all of them, and they
     /// wake themselves when they are polled: so the order of their wakes is that of their numbers.
-    ready: u64,
+    ready: usize,
     /// Where the call is written.
     at: &'static Location<'static>,
 }
@@ -70,7 +69,7 @@ pub(crate) enum Child {
 }
 
 /// So many children need no block, unless they keep their wakers.
-const FEW: u32 = u64::BITS;
+const FEW: u32 = usize::BITS;
 
 impl Nest {
     #[inline]
@@ -78,12 +77,13 @@ impl Nest {
         assert!(len < block::DONE as usize, "boucle: 2 billion futures in one call");
         let len = len as u32;
         let is_few = len.wrapping_sub(1) < FEW;
-        let ready = if is_few { u64::MAX >> ((FEW - len) % FEW) } else { 0 };
+        let ready = if is_few { usize::MAX >> ((FEW - len) % FEW) } else { 0 };
         Nest { block: None, len, fresh: 0, ready, at }
     }
 
     /// Polls the children that are ready, each once: at first all, then those that were woken;
-    /// after [`Child::Last`], nobody. If the caller is to wait then, it calls [`Nest::wait`].
+    /// after [`Child::Last`], nobody. If the caller is to wait then, it calls [`Nest::wait`]. There are
+    /// as many as the nest was made for: said again, so that who indexes by them needs no check.
     ///
     /// After 64 children in one poll of the task, the rest is left for its next turn. An only child is
     /// polled whenever the nest is.
@@ -91,8 +91,10 @@ impl Nest {
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        len: usize,
         mut child: impl FnMut(usize, &mut Context<'_>) -> Child,
     ) {
+        debug_assert_eq!(len, self.len as usize);
         if self.len == 1 {
             child(0, cx);
             return;
@@ -101,11 +103,11 @@ impl Nest {
         // SAFETY: [here]: whoever has entered it keeps it until after this poll.
         let home = unsafe { here.as_ref() };
         // Nests inside a child share the budget of the outermost.
-        let none = NoLoop::default();
+        let none = Counts::default();
         let budget = Budget::begin(home, is_child_polled(), &none);
         let until = if self.ready != 0 {
             // SAFETY: likewise.
-            match unsafe { self.poll_lent(cx, here, &budget, &mut child) } {
+            match unsafe { self.poll_lent(cx, here, &budget, len, &mut child) } {
                 Some(until) => until,
                 None => return,
             }
@@ -157,51 +159,46 @@ impl Nest {
         cx: &Context<'_>,
         here: *const Home,
         budget: &Budget<'_>,
+        len: usize,
         child: &mut impl FnMut(usize, &mut Context<'_>) -> Child,
     ) -> Option<u32> {
         let lent = Lent::new(here, self.len, cx);
         // SAFETY: [lent], [polled]: `lent` stays where it is until after the last poll of a child.
         let (waker, outer) = unsafe { (lent.waker(), set_polled(lent.target())) };
-        // Those to be polled in this pass, and those to be polled in the next.
-        let (due, again) = (Cell::new(self.ready), Cell::new(0));
-        let early = OnDrop(|| {
-            // A child that panics may be asked again: the clone of its parent's waker may panic too.
+        let (ready, nest, made) = (self.ready, &mut *self, &lent);
+        let early = OnDrop(move || {
             // SAFETY: [polled]: what was before; nobody else has the block.
             unsafe {
                 set_polled(outer);
-                self.keep(lent.block(), due.get() | again.get() | 1 << lent.index());
+                nest.keep(made, ready);
             }
         });
-        while let Some(left) = NonZeroU64::new(due.get()) {
-            if budget.is_spent() {
-                drop(early);
-                // SAFETY: the caller says so.
-                unsafe { self.part(cx, here, due.get(), again.get()) };
-                return None;
-            }
-            let index = left.trailing_zeros();
-            due.set(left.get() & (left.get() - 1));
-            budget.spend();
-            lent.begin(index);
-            let became = child(index as usize, &mut Context::from_waker(&waker));
-            match became {
-                Child::Last => return None,
-                _ if !lent.is_touched() => {}
-                _ if lent.block().is_some() => {
+        let mut bit = 1;
+        for index in 0..len {
+            if ready & bit != 0 {
+                lent.begin(bit);
+                if !budget.spend() {
                     drop(early);
-                    return self.adopt(&lent, due.get(), again.get(), became);
+                    // SAFETY: the caller says so.
+                    unsafe { self.part(cx, here, ready & bit.wrapping_neg(), lent.woken()) };
+                    return None;
                 }
-                Child::Pending => {
-                    lent.forget();
-                    again.set(again.get() | 1 << index);
+                match child(index, &mut Context::from_waker(&waker)) {
+                    Child::Last => return None,
+                    became if lent.block().is_some() => {
+                        drop(early);
+                        return self.adopt(&lent, ready & (bit << 1).wrapping_neg(), became);
+                    }
+                    Child::Done if lent.woken() & bit != 0 => lent.forget(),
+                    _ => {}
                 }
-                Child::Done => lent.forget(),
             }
+            bit <<= 1;
         }
         mem::forget(early);
         // SAFETY: [polled]: what was before.
         unsafe { set_polled(outer) };
-        self.ready = again.get();
+        self.ready = lent.woken();
         None
     }
 
@@ -211,13 +208,17 @@ impl Nest {
     /// # Safety
     /// The block is given to the nest, on the thread that polls.
     #[cold]
-    unsafe fn keep(&mut self, block: Option<NonNull<Block>>, ready: u64) {
-        self.ready = if block.is_some() { 0 } else { ready };
-        self.block = block;
-        if let Some(block) = block {
-            // SAFETY: the caller says so.
-            unsafe { block.as_ref() }.polling.set(false);
-        }
+    unsafe fn keep(&mut self, lent: &Lent, ready: usize) {
+        self.block = lent.block();
+        self.ready = match self.block {
+            // A child that panics may be asked again: the clone of its parent's waker may panic too.
+            None => ready & lent.bit().wrapping_neg() | lent.woken(),
+            Some(block) => {
+                // SAFETY: the caller says so.
+                unsafe { block.as_ref() }.polling.set(false);
+                0
+            }
+        };
     }
 
     /// A pass ends before all that are `due` were polled: from now on they come first, which takes a
@@ -227,7 +228,7 @@ impl Nest {
     /// As for [`Nest::settle`].
     #[cold]
     #[inline(never)]
-    unsafe fn part(&mut self, cx: &Context<'_>, here: *const Home, due: u64, again: u64) {
+    unsafe fn part(&mut self, cx: &Context<'_>, here: *const Home, due: usize, again: usize) {
         // SAFETY: the caller says so.
         unsafe { self.settle(cx, here) };
         self.ready = 0;
@@ -244,7 +245,7 @@ impl Nest {
     ///
     /// # Safety
     /// The nest has this block, whose list is empty, and this is the thread that polls.
-    unsafe fn put_off(&mut self, block: NonNull<Block>, due: u64) {
+    unsafe fn put_off(&mut self, block: NonNull<Block>, due: usize) {
         let first = due.trailing_zeros().min(self.len);
         if due.count_ones() == self.len - first {
             self.fresh = first;
@@ -259,21 +260,21 @@ impl Nest {
     /// list that are `due` in this pass, then those to be polled in the next, last of all this one.
     #[cold]
     #[inline(never)]
-    fn adopt(&mut self, lent: &Lent, due: u64, again: u64, became: Child) -> Option<u32> {
+    fn adopt(&mut self, lent: &Lent, due: usize, became: Child) -> Option<u32> {
         // If a thread has made it, or the loop is gone, the next poll asks all again.
         // SAFETY: the nest keeps it, and this is the thread that polls.
         let block = self.block.filter(|block| unsafe { block.as_ref() }.is_of(lent.home()))?;
         // SAFETY: as above. Nobody but this child has a waker, so nobody else is in the list.
         unsafe {
-            let index = lent.index();
-            let woken = !is_empty(block) && pop(block).1 || lent.is_woken();
+            let slot = slot(block, lent.bit().trailing_zeros());
+            let woken = !is_empty(block) && pop(block).1 || lent.woken() & lent.bit() != 0;
             self.put_off(block, due);
             let until = block.as_ref().last.get();
-            list(block, again);
+            list(block, lent.woken() & !lent.bit());
             if became == Child::Done {
-                retire(slot(block, index));
+                retire(slot);
             } else if woken {
-                append(block, slot(block, index));
+                append(block, slot);
             }
             Some(until)
         }
@@ -294,7 +295,7 @@ impl Nest {
         this.polling.set(true);
         let _polling = OnDrop(|| this.polling.set(false));
         let mut left = (self.len - self.fresh) > 0 || until != END;
-        while left && !budget.is_spent() {
+        while left && budget.spend() {
             let (index, wanted) = if self.fresh < self.len {
                 self.fresh += 1;
                 (self.fresh - 1, true)
@@ -304,9 +305,9 @@ impl Nest {
             };
             left = self.fresh < self.len || (until != END && index != until);
             if !wanted {
+                budget.give_back();
                 continue;
             }
-            budget.spend();
             // SAFETY: [block]; indices in the list are those of slots.
             let polled = unsafe { poll_slot(block, index, |cx| child(index as usize, cx)) };
             if polled == Child::Last {
@@ -385,7 +386,7 @@ unsafe fn poll_slot(
 ///
 /// # Safety
 /// [block], on the thread that polls.
-unsafe fn list(block: NonNull<Block>, mut bits: u64) {
+unsafe fn list(block: NonNull<Block>, mut bits: usize) {
     while bits != 0 {
         // SAFETY: the caller says so.
         unsafe { append(block, slot(block, bits.trailing_zeros())) };

@@ -183,7 +183,7 @@ pub(super) unsafe fn start<F: Future>(
         }
         tasks.live.set(tasks.live.get() - 1);
         // As at every end of `main`: a step that comes next looks first.
-        tasks.home.countdown.set(0);
+        tasks.home.counts.countdown.set(0);
         task.anchor.flags.set(0);
         // The output is read once, since the flags have gone.
         let output = (&raw const (*content::<F, ()>(header)).output).read();

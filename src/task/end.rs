@@ -121,7 +121,7 @@ pub(super) unsafe fn conclude(header: NonNull<Header>) {
         tasks.live.set(tasks.live.get() - 1);
         let joiner = task.take_joiner();
         if task.is(MAIN) {
-            tasks.home.countdown.set(0);
+            tasks.home.counts.countdown.set(0);
         }
         task.clear(BUSY);
         Anchor::settle(header.cast());

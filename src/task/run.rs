@@ -158,7 +158,7 @@ impl Tasks {
     /// The task is what runs, `LIVE` and `BUSY`; the caller has its handle.
     pub(super) unsafe fn step_off(&self, header: NonNull<Header>) {
         self.step_back();
-        let countdown = &self.home.countdown;
+        let countdown = &self.home.counts.countdown;
         countdown.set(countdown.get() - 1);
         // SAFETY: the caller says so; its handle keeps the task, whose future has left the stack, and
         // nothing is polled any more.

@@ -207,7 +207,7 @@ impl Core {
     /// Reads letters and fires timers, and looks for events if many polls have passed since the last
     /// time.
     pub(crate) fn look(&self) {
-        let polls = i64::from(STRIDE) - self.tasks.home.countdown.get();
+        let polls = i64::from(STRIDE) - self.tasks.home.counts.countdown.get();
         if self.reactor.pace(polls) {
             self.worried.set(false);
             self.news.set(true);
@@ -249,7 +249,7 @@ impl Core {
     /// first poll may as well be done at once, since nothing else is ready and nobody looks on.
     #[inline]
     pub(crate) fn begin(&self) -> bool {
-        self.tasks.home.countdown.set(i64::from(STRIDE) - 1);
+        self.tasks.home.counts.countdown.set(i64::from(STRIDE) - 1);
         // A loop that is watched, or condemned, was touched.
         let is_plain = !self.tasks.home.is_touched() || !self.is_watched && !self.condemned.get();
         is_plain && self.tasks.ready.is_empty()
@@ -261,7 +261,7 @@ impl Core {
     /// # Safety
     /// The loop is entered, and the caller keeps it.
     pub(crate) unsafe fn run_ready(&self, task: Option<&Header>) -> bool {
-        self.tasks.home.countdown.set(i64::from(STRIDE) - 1);
+        self.tasks.home.counts.countdown.set(i64::from(STRIDE) - 1);
         // SAFETY: the caller says so.
         unsafe { self.run_on(task) }
     }
@@ -271,7 +271,7 @@ impl Core {
     /// # Safety
     /// Likewise.
     pub(crate) unsafe fn run_on(&self, task: Option<&Header>) -> bool {
-        let countdown = &self.tasks.home.countdown;
+        let countdown = &self.tasks.home.counts.countdown;
         loop {
             if self.is_watched {
                 // SAFETY: the caller says so.
@@ -324,7 +324,7 @@ impl Core {
     #[cold]
     #[inline(never)]
     unsafe fn run_watched(&self, once: bool) -> bool {
-        let countdown = &self.tasks.home.countdown;
+        let countdown = &self.tasks.home.counts.countdown;
         let watch = self.watch();
         let Some(polls) = watch.get().polls() else {
             // The loop was dropped meanwhile, and its tasks with it.

@@ -125,7 +125,7 @@ use super::{
 use crate::{
     facade::{Ordering, alloc, dealloc},
     guard::{OnDrop, Payload, catch},
-    home::{Anchor, AnchorVTable, Budget, Entered, Home, NoLoop, here},
+    home::{Anchor, AnchorVTable, Budget, Counts, Entered, Home, here},
     ready::Ready,
     wakee::{renew, set_polled},
 };
@@ -271,20 +271,18 @@ impl Nursery {
         let home = nursery.meet(cx);
         // A stranger's waker, if the children's own would wake nobody here.
         let stranger = nursery.away.get().then(|| cx.waker());
-        let none = NoLoop::default();
+        let none = Counts::default();
         let budget = Budget::begin(home, is_child_polled(), &none);
         let until = nursery.ready.last();
         // Away from home, all are polled whatever the budget: whoever was left out would have to be
         // told from those who had their turn.
         let rationed = stranger.is_none();
         while !until.is_null() && !nursery.cut.get() {
-            if rationed && budget.is_spent() {
+            if rationed && !budget.spend() {
                 break;
             }
+            // Never `None`: `until` is still there.
             let Some(header) = NonNull::new(nursery.ready.pop()) else { break };
-            if rationed {
-                budget.spend();
-            }
             // SAFETY: [queued] keeps what was popped until its flag is cleared.
             unsafe {
                 if header == this.cast() {
