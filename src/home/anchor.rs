@@ -190,7 +190,8 @@ impl Anchor {
     /// elsewhere could.
     #[inline]
     pub(crate) fn is_counted(&self) -> bool {
-        self.held.get() != 0 || self.clones.get() != 0
+        // Neighbours in memory, so that one word is read.
+        u64::from(self.held.get()) | u64::from(self.clones.get() as u32) << 32 != 0
     }
 
     /// # Safety
