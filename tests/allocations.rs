@@ -6,7 +6,9 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
-    future::Future,
+    future::{Future, pending},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -279,7 +281,7 @@ fn a_loop_that_nobody_runs_keeps_little() {
     l.run();
     few("run");
     l.block_on(async {
-        drop(spawn(std::future::pending::<()>()));
+        drop(spawn(pending::<()>()));
         burst(TASKS).await
     });
     few("block_on");
@@ -317,4 +319,90 @@ fn the_next_loop_of_a_thread_asks_for_no_memory() {
         }
     });
     assert!(LIVE.get() <= live);
+}
+
+#[test]
+fn what_is_kept_for_the_next_loop_goes_with_its_thread() {
+    struct AtEnd(Cell<Option<(mpsc::Sender<isize>, isize)>>);
+
+    impl Drop for AtEnd {
+        fn drop(&mut self) {
+            if let Some((tell, before)) = self.0.take() {
+                let left = LIVE.get() - before;
+                tell.send(left).expect("somebody asks");
+            }
+        }
+    }
+
+    thread_local! {
+        static END: AtEnd = const { AtEnd(Cell::new(None)) };
+    }
+
+    // What a loop has left then; the thread itself is the same, whether it had one or not.
+    let left = |had_loop: bool| {
+        let (tell, told) = mpsc::channel();
+        let kept = thread::spawn(move || {
+            // What is used first goes last.
+            END.with(|_| ());
+            let before = LIVE.get();
+            END.with(|end| end.0.set(Some((tell, before))));
+            if had_loop {
+                assert_eq!(boucle::block_on(async { 1 }), 1);
+            }
+            LIVE.get() > before
+        });
+        assert_eq!(kept.join().expect("it ends"), had_loop);
+        told.recv().expect("it is told")
+    };
+    assert_eq!(left(true), left(false));
+}
+
+#[test]
+fn a_loop_that_has_seen_tasks_of_many_sizes_leaves_their_memory_to_nobody() {
+    async fn sized<const SIZE: usize>() -> u8 {
+        let bytes = std::hint::black_box([1; SIZE]);
+        yield_now().await;
+        std::hint::black_box(bytes).iter().sum()
+    }
+    macro_rules! one_after_the_other {
+        ($($size:literal)*) => {
+            async {
+                $(assert_eq!(spawn(sized::<$size>()).await.expect("it sums up"), $size);)*
+            }
+        };
+    }
+    // A core that is kept, and then goes with all that it has.
+    boucle::block_on(async {});
+    let live = LIVE.get();
+    boucle::block_on(one_after_the_other!(
+        0 16 32 48 64 80 96 112 128 144 160 176 192 208 224 240 250
+    ));
+    boucle::block_on(one_after_the_other!(1));
+    assert_eq!(LIVE.get(), live + 1 - isize::try_from(anew(1)).expect("one"));
+}
+
+#[test]
+fn a_set_with_a_limit_that_goes_before_its_members_leaves_nothing() {
+    let l = Loop::builder().virtual_time().build();
+    let rounds = |count: usize| {
+        for _ in 0..count {
+            let set = l.block_on(async {
+                let mut set = TaskSet::with_limit(1);
+                set.spawn(pending::<()>());
+                set.spawn(pending::<()>());
+                set
+            });
+            // Its members are cancelled when this future, which owns them, has been dropped.
+            let owner = l.spawn(async move {
+                let _set = set;
+                pending::<()>().await;
+            });
+            l.run_until_stalled();
+            assert!(owner.cancel());
+        }
+    };
+    rounds(100);
+    // No table grows, be it now and then.
+    let hundred = allocations(|| rounds(100));
+    assert_eq!(allocations(|| rounds(1000)), 10 * hundred);
 }

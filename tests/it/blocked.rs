@@ -254,6 +254,26 @@ fn a_poll_that_goes_on_is_told_while_it_does() {
 }
 
 #[test]
+fn polls_are_told_apart_however_many_there_were() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let on_blocked = move |blocked: &Blocked| drop(tell.lock().unwrap().send(blocked.clone()));
+    let l = Loop::builder().virtual_time().watchdog(MS).on_blocked(on_blocked).build();
+    l.block_on(async {
+        for _ in 0..200 {
+            yield_now().await;
+        }
+        // One right after the other. Each blocks until the watchdog has seen it, or, on a slow
+        // machine, one before it.
+        for _ in 0..2 {
+            told.try_iter().for_each(drop);
+            assert_eq!(told.recv().unwrap().id.to_string(), "#1");
+            yield_now().await;
+        }
+    });
+}
+
+#[test]
 fn a_watchdog_of_a_loop_that_is_never_driven_does_not_start() {
     let (tell, told) = mpsc::channel::<()>();
     let tell = Mutex::new(tell);
@@ -367,6 +387,34 @@ fn those_who_spin_together_are_named_the_busiest_first() {
             "spinning: 10000 polls in a row",
             "  a #1 woke itself in 2048 of the last 4096 polls",
             "  b #2 woke itself in 2048 of the last 4096 polls",
+        ]
+    );
+}
+
+#[test]
+fn the_busiest_is_named_before_those_who_were_there_before_it() {
+    let log = Log::default();
+    let l = telling(&log, |b| b.on_spinning(1001, Reaction::Tell));
+    // Both are woken at once, by a timer each, and the second one's was made first.
+    let late = async {
+        yield_now().await;
+        sleep(MS).await;
+        spin(600).await;
+    };
+    let early = async {
+        sleep(MS).await;
+        spin(600).await;
+    };
+    let (_late, _early) = (l.spawn(late).named("late"), l.spawn(early).named("early"));
+    l.advance(MS);
+    let told = log.take().join("\n");
+    let lines: Vec<&str> = told.lines().map(|line| line.split(", ").next().unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            "spinning: 1001 polls in a row",
+            "  early #2 woke itself in 501 of the last 1001 polls",
+            "  late #1 woke itself in 500 of the last 1001 polls",
         ]
     );
 }
@@ -705,6 +753,59 @@ fn a_loop_that_is_not_asked_says_nothing() {
     let Some(ended) = subprocess(NAME) else { return misbehave() };
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(said(&ended.stderr), [""; 0], "{}", ended.stderr);
+}
+
+#[test]
+fn a_loop_says_sixteen_things_of_what_may_come_often_and_of_all_else() {
+    const NAME: &str = "blocked::a_loop_says_sixteen_things_of_what_may_come_often_and_of_all_else";
+    let Some(ended) = subprocess(NAME) else {
+        for slow in [true, false] {
+            let l = Loop::builder().virtual_time().on_dead(Reaction::Tell);
+            let l = if slow {
+                l.on_slow_poll(Duration::ZERO, Reaction::Tell).build()
+            } else {
+                l.on_spinning(10, Reaction::Tell).build()
+            };
+            l.block_on(async {
+                for _ in 0..40 {
+                    for _ in 0..20 {
+                        dawdle(Duration::ZERO);
+                        yield_now().await;
+                    }
+                    sleep(MS).await;
+                }
+            });
+            for _ in 0..40 {
+                drop(l.spawn(std::future::pending::<()>()));
+                l.run_until_stalled();
+            }
+        }
+        return;
+    };
+    assert!(ended.status.success(), "{ended:?}");
+    let mut told: Vec<(&str, usize)> = Vec::new();
+    for line in ended.stderr.lines().filter_map(|line| line.strip_prefix("boucle: ")) {
+        let what = line.split([':', ',']).next().unwrap();
+        match told.last_mut().filter(|(last, _)| *last == what) {
+            Some((_, times)) => *times += 1,
+            None => told.push((what, 1)),
+        }
+    }
+    assert_eq!(
+        told,
+        [
+            ("slow poll", 16),
+            ("more slow polls were found in this loop", 1),
+            ("dead task", 16),
+            ("more was found in this loop", 1),
+            ("spinning", 16),
+            ("more spinning was found in this loop", 1),
+            ("dead task", 16),
+            ("more was found in this loop", 1),
+        ],
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -1,10 +1,19 @@
 //! A snapshot as JSON, with the feature `serde`: the shape is part of the interface.
 
-use std::{rc::Rc, thread, time::Duration};
+use std::{
+    fmt::{Display, Error},
+    rc::Rc,
+    thread,
+    time::Duration,
+};
 
 use boucle::{
     Id, Loop, Status, TaskInfo, forever, sleep, spawn,
     sync::{Mutex, Semaphore},
+};
+use serde::{
+    Serialize, Serializer,
+    ser::{Impossible, SerializeSeq, SerializeStruct},
 };
 use serde_json::to_string;
 
@@ -149,4 +158,170 @@ fn parts_without_a_moment_have_no_times() {
             r#"{"for":"timer","at":null}{"for":"timer"}[2,"WAITING"]"#,
         ],
     );
+}
+
+/// A format that writes nothing, but sees to it that as much comes as was announced.
+struct Counting;
+
+struct Announced(usize);
+
+type Never = Impossible<(), Error>;
+
+macro_rules! scalars {
+    ($($name:ident($type:ty))*) => {
+        $(fn $name(self, _: $type) -> Result<(), Error> {
+            Ok(())
+        })*
+    };
+}
+
+impl Serializer for Counting {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Announced;
+    type SerializeStruct = Announced;
+    type SerializeTuple = Never;
+    type SerializeTupleStruct = Never;
+    type SerializeTupleVariant = Never;
+    type SerializeMap = Never;
+    type SerializeStructVariant = Never;
+
+    scalars! {
+        serialize_bool(bool) serialize_i8(i8) serialize_i16(i16) serialize_i32(i32)
+        serialize_i64(i64) serialize_u8(u8) serialize_u16(u16) serialize_u32(u32)
+        serialize_u64(u64) serialize_f32(f32) serialize_f64(f64) serialize_char(char)
+        serialize_str(&str) serialize_bytes(&[u8]) serialize_unit_struct(&'static str)
+    }
+
+    fn serialize_none(self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn serialize_unit(self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Announced, Error> {
+        Ok(Announced(len.expect("a list knows its length")))
+    }
+
+    fn serialize_struct(self, _: &str, len: usize) -> Result<Announced, Error> {
+        Ok(Announced(len))
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, _: &T) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn serialize_unit_variant(self, _: &str, _: u32, _: &str) -> Result<(), Error> {
+        Err(Error)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &str, _: &T) -> Result<(), Error> {
+        Err(Error)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: &T,
+    ) -> Result<(), Error> {
+        Err(Error)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Never, Error> {
+        Err(Error)
+    }
+
+    fn serialize_tuple_struct(self, _: &str, _: usize) -> Result<Never, Error> {
+        Err(Error)
+    }
+
+    fn serialize_tuple_variant(self, _: &str, _: u32, _: &str, _: usize) -> Result<Never, Error> {
+        Err(Error)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Never, Error> {
+        Err(Error)
+    }
+
+    fn serialize_struct_variant(self, _: &str, _: u32, _: &str, _: usize) -> Result<Never, Error> {
+        Err(Error)
+    }
+}
+
+impl Announced {
+    fn one(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(1).ok_or(Error)?;
+        value.serialize(Counting)
+    }
+
+    fn none_is_left(self) -> Result<(), Error> {
+        if self.0 == 0 { Ok(()) } else { Err(Error) }
+    }
+}
+
+impl SerializeSeq for Announced {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.one(value)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.none_is_left()
+    }
+}
+
+impl SerializeStruct for Announced {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &str, value: &T) -> Result<(), Error> {
+        self.one(value)
+    }
+
+    fn end(self) -> Result<(), Error> {
+        self.none_is_left()
+    }
+}
+
+/// JSON does not ask for it, but binary formats write it first.
+#[test]
+fn as_many_fields_are_written_as_are_announced() {
+    let l = virtual_loop();
+    let pan = Rc::new(Mutex::new(()));
+    let (taken, answer) = (pan.clone(), l.remote().spawn(forever));
+    let cook = l.spawn(async move {
+        let _taken = taken.lock().await;
+        forever().await
+    });
+    let second = Duration::from_secs(1);
+    let late = || async move { sleep(Duration::from_secs(60)).await };
+    drop(l.spawn(async move { boucle::timeout(second, pan.lock()).await.map(drop) }));
+    drop(l.spawn(async move { boucle::gather((late(), cook)).await.1.map(drop) }));
+    drop(l.spawn(async move { answer.await.map(drop) }));
+    drop(l.spawn(std::future::pending::<()>()));
+    l.run_until_stalled();
+    let snapshot = l.snapshot();
+    snapshot.serialize(Counting).unwrap();
+    for task in snapshot.tasks() {
+        task.serialize(Counting).unwrap();
+        for wait in &task.waits {
+            wait.serialize(Counting).unwrap();
+            wait.what.serialize(Counting).unwrap();
+        }
+    }
+    let text = to_string(&snapshot).unwrap();
+    for what in ["task", "resource", "timer", "children", "remote", "forever", "nothing"] {
+        assert!(text.contains(&format!(r#""for":"{what}""#)), "{what}: {text}");
+    }
+    virtual_loop().try_block_on(forever()).unwrap_err().serialize(Counting).unwrap();
 }

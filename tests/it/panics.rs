@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use boucle::{JoinError, JoinHandle, Loop, Status, TaskSet, gather, wait, yield_now};
+use boucle::{
+    JoinError, JoinHandle, Loop, Status, TaskSet, block_on, gather, scope, wait, yield_now,
+};
 
 use crate::support::{
     Drops, Log, boom, cause, message, noting_loop, on_drop, own_waker, owning, panics, poll_with,
@@ -625,4 +627,21 @@ fn t36_an_iterator_that_panics_leaves_the_loop_usable() {
     assert_eq!(l.block_on(l.spawn(async { 1 })).unwrap(), 1);
     let error = l.block_on(l.spawn(async { boom() })).unwrap_err();
     assert_eq!(cause(&error), "panicked: boom");
+}
+
+#[test]
+fn a_panic_that_nobody_saw_fails_a_block_on_that_ends_at_its_first_poll() {
+    let message = panics(|| {
+        block_on(async {
+            let mut owner = Box::pin(scope(async |s| {
+                drop(s.spawn(owning(Bomb("guest"), pending::<()>())));
+                pending::<()>().await;
+            }));
+            assert!(poll_with(&mut owner, Waker::noop()).is_pending());
+            // No task is left by the end, but a panic is.
+            drop(owner);
+            "soda"
+        })
+    });
+    assert_eq!(message, "boom guest");
 }

@@ -15,7 +15,8 @@ use std::{
 };
 
 use boucle::{
-    JoinError, Loop, Remote, RemoteHandle, Waiter, gather, now, remote, sleep, spawn, yield_now,
+    Grade, JoinError, Loop, Reaction, Remote, RemoteHandle, Waiter, gather, now, remote, sleep,
+    spawn, yield_now,
 };
 use futures_lite::future::block_on as stranger;
 
@@ -366,6 +367,32 @@ fn t89_a_virtual_clock_stands_still_while_a_remote_call_is_in_flight() {
     thread.join().unwrap();
 }
 
+/// Whichever waker it is polled with: here it is the same one each time.
+#[test]
+fn an_answer_holds_the_clock_of_the_loop_where_it_was_last_awaited() {
+    let (kitchen, waker) = (virtual_loop(), foreign_waker(|_| ()));
+    let mut call = kitchen.remote().spawn(|| async { "soup" });
+    let loops = [(); 2].map(|()| {
+        Loop::builder().virtual_time().on_stall(Duration::from_millis(1), Reaction::Fail).build()
+    });
+    let hour = || async { sleep(Duration::from_secs(3600)).await };
+    for l in &loops {
+        l.block_on(async {
+            assert!(poll_with(&mut call, &waker).is_pending());
+        });
+    }
+    loops[0].try_block_on(hour()).unwrap();
+    // This one stands still until somebody outside does something.
+    let stalled = loops[1].try_block_on(hour()).unwrap_err();
+    assert_eq!(stalled.grade(), Grade::Likely, "{stalled}");
+    // Outside it holds nobody's.
+    assert!(poll_with(&mut call, &waker).is_pending());
+    for l in &loops {
+        l.try_block_on(hour()).unwrap();
+    }
+    assert_eq!(kitchen.block_on(call).unwrap(), "soup");
+}
+
 #[test]
 fn virtual_loops_that_call_each_other_do_not_wait_in_a_circle() {
     const SECOND: Duration = Duration::from_secs(1);
@@ -489,6 +516,15 @@ fn destructors_of_closures_may_do_anything() {
     });
     assert!(stranger(late).unwrap_err().is_loop_dropped());
     assert_eq!(log.take(), ["late"]);
+}
+
+#[test]
+fn a_task_whose_handle_has_gone_before_it_began_is_kept_by_nobody() {
+    let l =
+        Loop::builder().virtual_time().on_stall(Duration::from_millis(1), Reaction::Fail).build();
+    drop(l.remote().spawn(pending::<()>));
+    let stalled = l.try_block_on(pending::<()>()).unwrap_err();
+    assert_eq!((stalled.grade(), stalled.tasks().len()), (Grade::Proven, 2), "{stalled}");
 }
 
 #[test]

@@ -422,6 +422,58 @@ fn a_semaphore_whose_permits_are_all_taken_by_others_who_want_more() {
     );
 }
 
+#[test]
+fn permits_that_as_many_have_taken_as_a_report_lists() {
+    let seats = Rc::new(Semaphore::new(3).named("seats"));
+    let l = virtual_loop();
+    for name in ["a", "b", "c"] {
+        let seats = seats.clone();
+        let guest = l.spawn(async move {
+            let _first = seats.acquire().await;
+            sleep(MS).await;
+            drop(seats.acquire().await);
+        });
+        drop(guest.named(name));
+    }
+    let report = plain(panics(|| l.run()));
+    reads(
+        &report,
+        &[
+            "deadlock: 3 tasks wait for what can never happen",
+            "  a #1 WAITING, waiting for 1 permit of semaphore \"seats\" taken by itself, b #2, \
+             c #3 at here:+8, spawned at here:+5",
+            "  b #2 WAITING, waiting for 1 permit of semaphore \"seats\" taken by a #1, itself, \
+             c #3 at here:+8, spawned at here:+5",
+            "  c #3 WAITING, waiting for 1 permit of semaphore \"seats\" taken by a #1, b #2, \
+             itself at here:+8, spawned at here:+5",
+        ],
+    );
+}
+
+#[test]
+fn a_race_between_a_lock_and_the_end_of_who_has_it() {
+    let till = Rc::new(Mutex::new(()).named("till"));
+    let report = stuck(async {
+        let taken = till.clone();
+        let clerk = async move {
+            let _guard = taken.lock().await;
+            pending::<()>().await;
+        };
+        let clerk = spawn(clerk).named("clerk");
+        yield_now().await;
+        race((async { drop(till.lock().await) }, async { clerk.await.unwrap() })).await
+    });
+    reads(
+        &report,
+        &[
+            "deadlock: 2 tasks wait for what can never happen",
+            "  main #1 WAITING, waiting for its children at here:+10: the end of clerk #2, mutex \
+             \"till\" taken by clerk #2 at here:+10, spawned at proven:+1",
+            "    clerk #2 WAITING, waiting for nothing: nobody can wake it, spawned at here:+8",
+        ],
+    );
+}
+
 // Messages
 
 #[test]
@@ -1065,6 +1117,69 @@ fn sixty_that_are_not_alike() {
 }
 
 #[test]
+fn those_who_are_alike_count_among_those_that_are_told() {
+    let l = virtual_loop();
+    let all = Rc::new(Waiter::new(1).named("all"));
+    let each = (0..60).map(|at| Rc::new(Waiter::new(1).named(format!("{at}"))));
+    for gate in std::iter::repeat_n(all, 10).chain(each) {
+        drop(l.spawn(async move { gate.wait().await }).named("guest"));
+    }
+    let report = plain(panics(|| l.run()));
+    reads(
+        &report[..4],
+        &[
+            "deadlock: 70 tasks wait for what can never happen",
+            "  guest #1 WAITING, waiting for waiter \"all\" at here:+5, spawned at here:+5",
+            "  and 9 more like it",
+            "  guest #11 WAITING, waiting for waiter \"0\" at here:+5, spawned at here:+5",
+        ],
+    );
+    // The fiftieth line of a task, and those after ten and forty-nine.
+    reads(
+        &report[51..],
+        &[
+            "  guest #59 WAITING, waiting for waiter \"48\" at here:+5, spawned at here:+5",
+            "  and 11 more",
+        ],
+    );
+}
+
+#[test]
+fn short_times_are_told_in_microseconds() {
+    let l = virtual_loop();
+    for micros in [7, 999, 1000] {
+        drop(l.spawn(async move { sleep(Duration::from_micros(micros)).await }).named("nap"));
+    }
+    l.run_until_stalled();
+    reads(
+        &plain(l.snapshot()),
+        &[
+            "nap #1 WAITING, waiting for a timer in 7 us, spawned at here:+3",
+            "nap #2 WAITING, waiting for a timer in 999 us, spawned at here:+3",
+            "nap #3 WAITING, waiting for a timer in 1 ms, spawned at here:+3",
+        ],
+    );
+}
+
+#[test]
+fn the_longest_circle_that_is_told_in_full() {
+    let names =
+        ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q"];
+    for (length, more) in [(16, ""), (17, "1 more -> ")] {
+        let l = virtual_loop();
+        circle(&l, names[..length].iter().copied());
+        let report = plain(panics(|| l.run()));
+        // Each awaits the one before; the first sixteen of them are named.
+        let links: Vec<String> = std::iter::once(0)
+            .chain((1..length).rev())
+            .take(16)
+            .map(|at| format!("{} #{} -> ", names[at], at + 1))
+            .collect();
+        assert_eq!(report[1], format!("  cycle: {}{more}a #1", links.concat()));
+    }
+}
+
+#[test]
 fn a_circle_behind_many_others() {
     let l = virtual_loop();
     let gates: Vec<_> = (0..60).map(|at| Rc::new(Waiter::new(1).named(format!("{at}")))).collect();
@@ -1243,6 +1358,35 @@ fn each_circle_is_told_once() {
     assert_eq!(log.take(), []);
 }
 
+/// Of those who share the end of a task, the last to ask hears of it, and tells the others. When that
+/// one goes, another asks again, and waits in the same circle as before.
+#[test]
+fn a_circle_whose_member_asks_again_is_told_once() {
+    let log = Found::default();
+    let l = telling_loop(&log);
+    let (give, given) = oneshot::<JoinHandle<()>>();
+    let left = l.spawn(async move { given.await.unwrap().await.unwrap() }).named("left").shared();
+    let asks = |asked: &Rc<Cell<usize>>| {
+        let (mut left, asked) = (Box::pin(left.clone()), asked.clone());
+        poll_fn(move |cx| {
+            asked.set(asked.get() + 1);
+            left.as_mut().poll(cx).map(|_| ())
+        })
+    };
+    let (first, last) = (Rc::default(), Rc::default());
+    give.send(l.spawn(asks(&first)).named("right")).unwrap();
+    tick(&l);
+    let told = log.take();
+    let [(Grade::Cycle, report)] = &*told else { panic!("{told:?}") };
+    assert_eq!(report[1], "  cycle: left #1 -> right #2 -> left #1");
+    let guest = l.spawn(asks(&last));
+    tick(&l);
+    assert_eq!((first.get(), last.get()), (1, 1));
+    assert!(guest.cancel());
+    tick(&l);
+    assert_eq!((first.get(), last.get(), log.take()), (2, 1, vec![]));
+}
+
 #[test]
 fn a_circle_through_a_shared_handle() {
     let log = Found::default();
@@ -1360,6 +1504,26 @@ fn dead_tasks_are_told_once_and_together() {
             "  four #7 WAITING, waiting for nothing: nobody can wake it, spawned at here:+24",
         ],
     );
+}
+
+#[test]
+fn a_dead_task_is_told_once_whoever_lets_go_of_it_later() {
+    let log = Found::default();
+    let l = telling_loop(&log);
+    let dead = l.spawn(pending::<()>()).named("dead");
+    tick(&l);
+    assert_eq!(log.take().len(), 1);
+    // Each time the loop has reason to look at it again.
+    let mut dead = Box::pin(dead);
+    l.block_on(async {
+        assert!(futures_lite::future::poll_once(&mut dead).await.is_none());
+    });
+    tick(&l);
+    drop(dead.canceller());
+    tick(&l);
+    drop(dead);
+    tick(&l);
+    assert_eq!(log.take(), []);
 }
 
 #[test]
@@ -1605,6 +1769,22 @@ fn a_waker_of_a_task_that_has_ended_is_no_hope() {
         &["  main #2 WAITING, waiting for nothing: nobody can wake it, spawned at proven:+1"],
     );
     drop(waker);
+}
+
+/// Nor is that of a child whose gather has ended, by all of them or by the first.
+#[test]
+fn a_waker_of_a_child_that_has_ended_is_no_hope() {
+    let l = Loop::builder().virtual_time().on_stall(MS, Reaction::Fail).build();
+    let kept = l.block_on(async {
+        let all = gather((own_waker(), yield_now(), own_waker())).await;
+        let first = race((own_waker(), async { (yield_now().await, own_waker().await).1 })).await;
+        (all, first)
+    });
+    reads(
+        &proven(&l, pending::<()>())[1..],
+        &["  main #2 WAITING, waiting for nothing: nobody can wake it, spawned at proven:+1"],
+    );
+    drop(kept);
 }
 
 #[test]

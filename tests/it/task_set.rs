@@ -563,6 +563,27 @@ fn members_that_have_closed_ranks_are_found_as_they_end() {
     });
 }
 
+/// Wherever they are among those who came with them.
+#[test]
+fn every_member_that_has_moved_up_is_found_as_it_ends() {
+    simulated().block_on(async {
+        for kept in 0..25 {
+            let mut set = TaskSet::new();
+            for n in 0..100 {
+                set.spawn(after(if n % 25 == kept { 200 - n } else { 1 }));
+            }
+            for _ in 0..96 {
+                assert_eq!(set.join_next().await.unwrap().unwrap(), 1);
+            }
+            // The latest ends first.
+            for n in [75, 50, 25, 0] {
+                assert_eq!(set.join_next().await.unwrap().unwrap(), 200 - kept - n);
+            }
+            assert!(set.join_next().await.is_none());
+        }
+    });
+}
+
 #[test]
 fn a_great_many_members_cost_each_the_same() {
     // A million of anything quadratic would not end.

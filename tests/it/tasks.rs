@@ -772,3 +772,24 @@ fn when_a_task_was_polled_is_not_told_while_it_is_ready() {
     let told: Vec<_> = l.tasks().iter().map(|task| (task.status, task.polled_at)).collect();
     assert_eq!(told, [(Status::Ready, None); 2]);
 }
+
+/// Without timers, each look at the clock would be a cost for nothing but this.
+#[test]
+fn a_busy_loop_without_timers_looks_at_the_clock_after_a_thousand_polls() {
+    let l = virtual_loop();
+    // At the very beginning of time, no look would be seen.
+    l.advance(Duration::from_secs(1));
+    let _busy = l.spawn(async {
+        loop {
+            yield_now().await;
+        }
+    });
+    let mut polled_at = |polls: usize| {
+        assert!((0..polls).all(|_| l.step()));
+        let guest = l.spawn(pending::<()>());
+        assert!(l.step() && l.step());
+        assert_eq!(guest.status(), Status::Waiting);
+        l.tasks().iter().find(|task| task.id == guest.id()).unwrap().polled_at
+    };
+    assert_eq!([0, 900, 128, 64].map(&mut polled_at), [None, None, Some(l.now()), Some(l.now())]);
+}

@@ -4,7 +4,7 @@ use crate::support::Log;
 use boucle::{
     Diagnostic, Loop, Reaction, gather,
     io::Async,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     sleep, spawn, timeout, yield_now,
 };
 use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::poll_fn};
@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     cell::{Cell, RefCell},
     future::pending,
-    io::{self, Write},
+    io::{self, Read, Write},
     net,
     os::{fd::AsFd, unix::net::UnixStream},
     pin::Pin,
@@ -310,6 +310,67 @@ fn a_task_that_yields_for_ever_does_not_starve_sockets() {
         reader.await.unwrap().unwrap();
         assert!(turns.get() - before <= 3 * 64, "{} polls", turns.get() - before);
         busy.cancel();
+    });
+}
+
+#[test]
+fn a_busy_loop_looks_at_sockets_after_64_polls_whenever_something_comes() {
+    let most = boucle::block_on(async {
+        let (near, far) = unix_pair();
+        let turns = Rc::new(Cell::new(0));
+        let counted = turns.clone();
+        let busy = spawn(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                yield_now().await;
+            }
+        });
+        let mut most = 0;
+        for round in 0..128 {
+            let far = far.get_ref().try_clone().unwrap();
+            let reader = spawn(async move {
+                let far = Async::new(far).unwrap();
+                far.readable().await.unwrap();
+                far.get_ref().read(&mut [0; 4]).unwrap()
+            });
+            for _ in 0..round {
+                yield_now().await;
+            }
+            let before = turns.get();
+            near.get_ref().write_all(b"soda").unwrap();
+            assert_eq!(reader.await.unwrap(), 4);
+            most = most.max(turns.get() - before);
+        }
+        busy.cancel();
+        most
+    });
+    // And the turn of the reader itself.
+    assert!(most <= 64 + 1, "{most} polls");
+}
+
+/// Such as another executor within the poll: it would ask again for ever.
+#[test]
+fn whoever_asks_again_in_the_poll_that_has_done_enough_is_let_through() {
+    use futures_lite::future::block_on as stranger;
+    boucle::block_on(async {
+        let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        near.connect(near.local_addr().unwrap()).await.unwrap();
+        let mut refused = 0;
+        stranger(async {
+            for _ in 0..300 {
+                let mut send = Box::pin(near.send(b"soda"));
+                let mut asked = 0;
+                poll_fn(|cx| {
+                    asked += 1;
+                    assert!(asked <= 2);
+                    send.as_mut().poll(cx)
+                })
+                .await
+                .unwrap();
+                refused += asked - 1;
+            }
+        });
+        assert_eq!(refused, 300 - 128);
     });
 }
 
