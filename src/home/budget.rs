@@ -18,14 +18,17 @@ pub(crate) struct Counts {
     left: Cell<i64>,
 }
 
-/// How many children may be polled in one poll of a task: [`STRIDE`]. Children who have children of
-/// their own share with them.
+/// How many children whoever has some may poll, whenever it is polled: [`STRIDE`]. In a loop, children
+/// who have children of their own share with them.
 ///
 /// What is left is there for whoever is inside; what was used is taken off the countdown in the end.
 pub(crate) struct Budget<'c> {
     counts: &'c Counts,
-    /// None if it is that of another, who is outside.
+    /// Zero if it is that of another, who is outside.
     given: i64,
+    /// What was left to somebody else, in whose poll this one is, but not as a child: a destructor
+    /// polled by hand.
+    before: i64,
 }
 
 impl<'c> Budget<'c> {
@@ -35,12 +38,12 @@ impl<'c> Budget<'c> {
     pub(crate) fn begin(home: Option<&'c Home>, inner: bool, none: &'c Counts) -> Budget<'c> {
         let counts = home.map_or(none, |home| &home.counts);
         let given = match inner && home.is_some() {
-            true if counts.left.get() > 0 => return Budget { counts, given: 0 },
+            true if counts.left.get() > 0 => return Budget { counts, given: 0, before: 0 },
             true => 1,
             false => i64::from(STRIDE),
         };
-        counts.left.set(given);
-        Budget { counts, given }
+        let before = counts.left.replace(given);
+        Budget { counts, given, before }
     }
 
     /// One child is about to be polled; false, and nothing is counted, if no more may be.
@@ -67,7 +70,7 @@ impl Drop for Budget<'_> {
     fn drop(&mut self) {
         if self.given > 0 {
             let Counts { countdown, left } = self.counts;
-            countdown.set(countdown.get() - self.given + left.replace(0));
+            countdown.set(countdown.get() - self.given + left.replace(self.before));
         }
     }
 }

@@ -11,8 +11,8 @@
 //! | field | who polls | elsewhere, during a poll |
 //! |---|---|---|
 //! | `target`, `home`, `len`, `outer`, `polled` | reads | reads; `polled`: never |
-//! | `bit` | writes between polls | reads |
-//! | `woken` | takes it when all were polled; adds to it | adds the child that is polled |
+//! | `bit` | writes it between polls; reads | reads |
+//! | `woken` | reads it, and clears a bit, between polls; adds to it | adds the child that is polled |
 //! | `block` | makes it | makes it: without a loop |
 
 use std::{
@@ -108,16 +108,20 @@ impl Lent {
         self.bit.get()
     }
 
+    /// Its number.
+    pub(super) fn index(&self) -> u32 {
+        self.bit().trailing_zeros()
+    }
+
     /// The loop in which it is polled, or null.
     pub(super) fn home(&self) -> *const Home {
         self.home
     }
 
-    /// The children that have woken themselves, a bit each.
+    /// Those children.
     #[inline(always)]
     pub(super) fn woken(&self) -> usize {
-        // Ordering: Relaxed, here and below. A lent waker that another thread uses is given back
-        // before the poll returns, so it is ordered by whatever gives it back.
+        // Ordering: Relaxed, here and below: it is `Borrowed`.
         self.woken.load(Ordering::Relaxed)
     }
 
@@ -143,7 +147,7 @@ impl Lent {
             unsafe { self.make() }
         });
         // SAFETY: [block]: who polls keeps it; `len` and `bit` say that the slot exists.
-        (block, unsafe { block::slot(block, self.bit.get().trailing_zeros()) })
+        (block, unsafe { block::slot(block, self.index()) })
     }
 
     /// # Safety

@@ -82,8 +82,10 @@ impl Nest {
     }
 
     /// Polls the children that are ready, each once: at first all, then those that were woken;
-    /// after [`Child::Last`], nobody. If the caller is to wait then, it calls [`Nest::wait`]. There are
-    /// as many as the nest was made for: said again, so that who indexes by them needs no check.
+    /// after [`Child::Last`], nobody. If the caller is to wait then, it calls [`Nest::wait`].
+    ///
+    /// `len` is what the nest was made for: if it is the length of what `child` indexes, no index needs
+    /// a check.
     ///
     /// After 64 children in one poll of the task, the rest is left for its next turn. An only child is
     /// polled whenever the nest is.
@@ -102,7 +104,6 @@ impl Nest {
         let here = here();
         // SAFETY: [here]: whoever has entered it keeps it until after this poll.
         let home = unsafe { here.as_ref() };
-        // Nests inside a child share the budget of the outermost.
         let none = Counts::default();
         let budget = Budget::begin(home, is_child_polled(), &none);
         let until = if self.ready != 0 {
@@ -202,8 +203,8 @@ impl Nest {
         None
     }
 
-    /// A pass without a block ends early, because it is the last or a child panics. If that or a child
-    /// before has made one, all children are asked again.
+    /// A pass without a block ends early: a child panics or is the last, the budget is spent, or there is
+    /// a block now. Unless it is adopted then, all children are asked again.
     ///
     /// # Safety
     /// The block is given to the nest, on the thread that polls.
@@ -266,7 +267,7 @@ impl Nest {
         let block = self.block.filter(|block| unsafe { block.as_ref() }.is_of(lent.home()))?;
         // SAFETY: as above. Nobody but this child has a waker, so nobody else is in the list.
         unsafe {
-            let slot = slot(block, lent.bit().trailing_zeros());
+            let slot = slot(block, lent.index());
             let woken = !is_empty(block) && pop(block).1 || lent.woken() & lent.bit() != 0;
             self.put_off(block, due);
             let until = block.as_ref().last.get();

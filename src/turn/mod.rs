@@ -480,6 +480,10 @@ impl Core {
         if !self.is_stirred(patience) {
             self.worried.set(true);
             watch.get().worry(self);
+            if self.condemned.get() {
+                // Who drives the loop on after this failure is to be told of the next.
+                self.worried.set(false);
+            }
         }
     }
 

@@ -1600,6 +1600,20 @@ fn a_waker_that_somebody_keeps_makes_a_stall_likely() {
 }
 
 #[test]
+fn a_stall_fails_whoever_drives_the_loop_on_again() {
+    let l = Loop::builder().virtual_time().on_stall(MS, Reaction::Fail).build();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    for _ in 0..3 {
+        let keeps = async {
+            let waker = own_waker().await;
+            kept.borrow_mut().push(waker);
+            pending::<()>().await;
+        };
+        assert_eq!(l.try_block_on(keeps).unwrap_err().grade(), Grade::Likely);
+    }
+}
+
+#[test]
 fn a_remote_that_somebody_keeps_makes_a_stall_likely() {
     let l = Loop::builder().virtual_time().on_stall(MS, Reaction::Fail).build();
     let remote = l.remote();

@@ -16,6 +16,7 @@ use boucle::{
     try_wait, wait, yield_now,
 };
 
+use crate::support::Log;
 use crate::trace::{Count, Last, Trace, my_waker, panic_of, secs, simulated};
 
 fn outputs<T: Copy>(tasks: &TaskSet<T>) -> Vec<T> {
@@ -970,4 +971,37 @@ fn a_waker_of_a_dropped_gather_keeps_no_loop_waiting() {
     let waker = children[0].waker();
     assert!(l.try_block_on(pending::<()>()).is_err(), "nobody can wake it");
     drop(waker);
+}
+
+/// Polls a gather by hand when it is dropped.
+struct GathersInDrop;
+
+impl Drop for GathersInDrop {
+    fn drop(&mut self) {
+        let children = pin!(gather([(); 2].map(|()| async {})));
+        assert!(children.poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    }
+}
+
+#[test]
+fn a_destructor_that_gathers_leaves_its_callers_the_64() {
+    let l = simulated();
+    let log = Log::default();
+    let (first, second, third) = (log.clone(), log.clone(), log.clone());
+    let victim = l.spawn(async {
+        let _gathers = GathersInDrop;
+        pending::<()>().await;
+    });
+    l.run_until_stalled();
+    let both = l.spawn(async move {
+        let cancels = async {
+            first.push("first child");
+            victim.cancel();
+        };
+        gather((cancels, async { second.push("second child") })).await;
+    });
+    let other = l.spawn(async move { third.push("another task") });
+    l.run();
+    assert!(both.is_finished() && other.is_finished());
+    assert_eq!(log.take(), ["first child", "second child", "another task"]);
 }
